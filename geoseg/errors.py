@@ -1,0 +1,50 @@
+"""What can go wrong, by kind. Each error is also the builtin a Python caller would expect.
+
+A message is one line: what is wrong, the actual numbers, and the remedy.
+"""
+
+from __future__ import annotations
+
+
+class GeosegError(Exception):
+    """Base of every error geoseg raises on purpose."""
+
+
+class ParameterError(GeosegError, ValueError):
+    """A parameter is out of range or does not fit the others."""
+
+
+class LegendError(GeosegError, ValueError):
+    """A legend breaks its own rules: ids, names or colours."""
+
+
+class MissingFileError(GeosegError, FileNotFoundError):
+    """A file that was named does not exist or cannot be reached."""
+
+
+class RasterError(GeosegError, ValueError):
+    """A raster cannot be used: no raster, no bands, wrong bands, unsupported values."""
+
+
+class CorruptRasterError(RasterError, OSError):
+    """A block of a raster cannot be decoded."""
+
+
+class VectorError(GeosegError, ValueError):
+    """A vector file cannot be used."""
+
+
+class ModelError(GeosegError, ValueError):
+    """A model is unknown, not ours, damaged, or does not fit what is asked of it."""
+
+
+class OutputExistsError(GeosegError, FileExistsError):
+    """The output exists and ``overwrite`` was not given."""
+
+
+class OutputError(GeosegError, OSError):
+    """The output cannot be written: read-only, full, locked."""
+
+
+class ResourceError(GeosegError, MemoryError):
+    """The job needs more memory or disk than there is."""

@@ -1,0 +1,109 @@
+"""A batch of tiles in, class probabilities out."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from geoseg.config import ModelSpec
+from geoseg.errors import ModelError, ParameterError, ResourceError
+
+Float = npt.NDArray[np.float32]
+
+
+class Predictor(Protocol):
+    """What prediction needs of a network, whatever runs it."""
+
+    @property
+    def description(self) -> str:
+        """What runs where, for the log and the output's metadata."""
+
+    @property
+    def best_batch(self) -> int:
+        """Tiles per call where the user does not say."""
+
+    def __call__(self, tiles: Float) -> Float:
+        """Class probabilities of normalised tiles.
+
+        Args:
+            tiles: (B, C, T, T) float32.
+
+        Returns:
+            (B, K, T, T) float32 that sums to 1 over K.
+        """
+
+
+class TorchPredictor:
+    """Runs a network under torch in float32, channels last.
+
+    Args:
+        model: Maps (B, C, T, T) to logits (B, K, T, T).
+        spec: What the network was trained for.
+        device: A torch device, or ``auto``: CUDA, else MPS, else CPU.
+
+    Raises:
+        ParameterError: The device does not exist here.
+    """
+
+    def __init__(self, model: nn.Module, spec: ModelSpec, device: str = "auto") -> None:
+        self._device = _device(device)
+        self._model = model.eval().to(self._device, memory_format=torch.channels_last)
+        self._spec = spec
+
+    @property
+    def description(self) -> str:
+        """What runs where."""
+        name = torch.cuda.get_device_name(self._device) if self._device.type == "cuda" else self._device.type
+        return f"torch {torch.__version__} on {name}, fp32"
+
+    @property
+    def best_batch(self) -> int:
+        """1 on a CPU, where larger batches are slower; 8 on a GPU."""
+        return 1 if self._device.type == "cpu" else 8
+
+    @torch.inference_mode()
+    def __call__(self, tiles: Float) -> Float:
+        """See :class:`Predictor`.
+
+        Raises:
+            ModelError: The network changes the tile's size, has another number of classes, or gives NaN.
+            ResourceError: A batch does not fit into memory.
+        """
+        try:
+            batch = torch.from_numpy(tiles).to(self._device, memory_format=torch.channels_last)
+            scores = torch.softmax(self._model(batch) / self._spec.temperature, dim=1)
+            result = scores.to("cpu", memory_format=torch.contiguous_format).numpy()
+        except torch.OutOfMemoryError as error:
+            raise ResourceError(
+                f"{len(tiles)} tiles of {tiles.shape[2]} px do not fit into the memory of {self._device}; "
+                f"give a smaller --batch or --tile-size"
+            ) from error
+        self._check(tiles, result)
+        return result
+
+    def _check(self, tiles: Float, scores: Float) -> None:
+        expected = (len(tiles), len(self._spec.classes), *tiles.shape[2:])
+        if scores.shape != expected:
+            raise ModelError(
+                f"model {self._spec.name!r} gave scores of shape {scores.shape} for tiles of {tiles.shape}, "
+                f"expected {expected}"
+            )
+        if not np.isfinite(scores.sum(dtype=np.float64)):
+            raise ModelError(f"model {self._spec.name!r} gave NaN or infinite scores; its weights are damaged")
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ParameterError(f"device {name!r} cannot be used here ({str(error).splitlines()[0]}); try cpu") from error
+    return device

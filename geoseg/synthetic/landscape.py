@@ -1,0 +1,158 @@
+"""What lies where: districts, fields, villages, woods, a river and lakes, as exact class ids.
+
+All sizes are in pixels of 0.5 m: a field is about 75 m wide, a road 6 m, a house 12 m.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from geoseg.legend import Legend
+from geoseg.synthetic.noise import Cells, Field, JitteredGrid, fractal_noise, smooth_noise
+
+LEGEND = Legend.from_names(
+    ["water", "forest", "cropland", "grassland", "building", "road"],
+    ["#4477aa", "#117733", "#ddcc77", "#99bb55", "#cc6677", "#555555"],
+)
+WATER, FOREST, CROPLAND, GRASSLAND, BUILDING, ROAD = LEGEND.ids
+
+Flags = npt.NDArray[np.bool_]
+
+DISTRICT = 470.0
+"""Mean width of a district; main roads run between districts."""
+
+FIELDS, VILLAGE, MEADOWS = 0, 1, 2
+_USES = np.array([FIELDS, VILLAGE, FIELDS, MEADOWS], np.int32)
+
+
+@dataclass(frozen=True, slots=True)
+class Landscape:
+    """A ground plan, all (H, W).
+
+    Attributes:
+        labels: uint8 class ids of :data:`LEGEND`, everywhere.
+        parcel: int32 number of the field, unrelated between neighbours.
+        house: int32 number of the house plot, where there is a building.
+        along: float32 position along the rows of the field, pixels.
+        across: float32 position across them.
+        roof: float32, −1..1 across the roof with the ridge at 0.
+        road: float32 distance to the middle of the main road, pixels.
+    """
+
+    labels: npt.NDArray[np.uint8]
+    parcel: Cells
+    house: Cells
+    along: Field
+    across: Field
+    roof: Field
+    road: Field
+
+
+def plan_landscape(rng: np.random.Generator, shape: tuple[int, int]) -> Landscape:
+    """Lay out a landscape of ``shape`` (H, W) pixels."""
+    y, x = _warped(rng, shape)
+    districts = JitteredGrid.scatter(rng, shape, DISTRICT, jitter=0.7)
+    district = districts.nearest(y, x)
+    road = districts.border_distance(y, x, district)
+    use = _uses(rng, districts.shape)[district]
+    angle = rng.uniform(0, np.pi, districts.y.size).astype(np.float32)[district]
+    along = x * np.cos(angle) + y * np.sin(angle)
+    across = y * np.cos(angle) - x * np.sin(angle)
+
+    parcel = _parcels(rng, along, across, district)
+    labels = _open_land(rng, use, parcel)
+    labels[_woods(rng, shape, use)] = FOREST
+    labels[_water(rng, shape, use)] = WATER
+    street = (use == VILLAGE) & _streets(along, across)
+    labels[(road < ROAD_HALF_WIDTH) | (street & (labels != WATER))] = ROAD
+    house, roof = _houses(rng, along, across, district, (use == VILLAGE) & (road > 26), np.isin(labels, (WATER, FOREST)))
+    labels[house > 0] = BUILDING
+    return Landscape(labels, parcel, house, along, across, roof, road)
+
+
+ROAD_HALF_WIDTH = 6.5
+STREET_EVERY, STREET_HALF_WIDTH, CROSS_STREET_EVERY = 144.0, 5.0, 420.0
+
+
+def _warped(rng: np.random.Generator, shape: tuple[int, int]) -> tuple[Field, Field]:
+    """Pixel coordinates, gently bent so that no road or hedge is quite straight."""
+    y, x = np.indices(shape, dtype=np.float32)
+    y += 22 * smooth_noise(rng, shape, 380)
+    x += 22 * smooth_noise(rng, shape, 380)
+    return y, x
+
+
+def _uses(rng: np.random.Generator, shape: tuple[int, int]) -> Cells:
+    """Land use by district. Each column of districts has every use, so that any side of the scene shows every class."""
+    row, col = np.indices(shape)
+    return _USES[(row + 2 * col + rng.integers(len(_USES))) % len(_USES)].ravel()
+
+
+def _parcels(rng: np.random.Generator, along: Field, across: Field, district: Cells) -> Cells:
+    """Numbers of the fields: rows of bricks, each row with its own field length."""
+    row = np.floor(across / 130).astype(np.int32)
+    shuffle = (row + 7 * district) % 64
+    length = rng.uniform(110, 330, 64).astype(np.float32)[shuffle]
+    start = rng.uniform(0, 330, 64).astype(np.float32)[shuffle]
+    col = np.floor((along + start) / length).astype(np.int32)
+    return np.asarray((row * 31 + col * 17 + district * 101) % 1009, np.int32)
+
+
+def _open_land(rng: np.random.Generator, use: Cells, parcel: Cells) -> npt.NDArray[np.uint8]:
+    """Fields with a few pastures among them, meadows with a few fields, and gardens around the houses."""
+    chance = rng.random(1009, dtype=np.float32)[parcel]
+    share = np.array([0.86, 0.0, 0.12], np.float32)[use]
+    return np.where(chance < share, CROPLAND, GRASSLAND).astype(np.uint8)
+
+
+def _woods(rng: np.random.Generator, shape: tuple[int, int], use: Cells) -> Flags:
+    """Woods with ragged edges; groups of trees among the houses."""
+    ragged = fractal_noise(rng, shape, 300, octaves=3) + 0.12 * smooth_noise(rng, shape, 9)
+    groves = smooth_noise(rng, shape, 42) + 0.25 * smooth_noise(rng, shape, 8)
+    return np.where(use == VILLAGE, groves > 1.25, ragged > np.array([0.85, 9, 0.35], np.float32)[use])
+
+
+def _water(rng: np.random.Generator, shape: tuple[int, int], use: Cells) -> Flags:
+    """A river from the left edge to the right, and lakes outside the villages."""
+    height, width = shape
+    middle = height * rng.uniform(0.42, 0.58)
+    meander = smooth_noise(rng, (1, width), 330)[0] * 0.11 * min(height, 2048) + smooth_noise(rng, (1, width), 110)[0] * 16
+    half_width = 30 + 7 * smooth_noise(rng, (1, width), 150)[0]
+    slope = np.gradient(meander) if width > 1 else np.zeros(1)
+    rows = np.arange(height, dtype=np.float32)[:, None]
+    river = np.abs(rows - middle - meander) / np.sqrt(1 + slope**2) < half_width
+    lakes = (smooth_noise(rng, shape, 170) > 1.75) & (use != VILLAGE)
+    return np.asarray(river | lakes)
+
+
+def _streets(along: Field, across: Field) -> Flags:
+    """A street every second row of plots, and cross streets."""
+    return (_offset(across, STREET_EVERY) < STREET_HALF_WIDTH) | (_offset(along, CROSS_STREET_EVERY) < STREET_HALF_WIDTH)
+
+
+def _offset(position: Field, period: float) -> Field:
+    """Distance to the nearest multiple of ``period``."""
+    return np.abs(np.mod(position + period / 2, period) - period / 2)
+
+
+def _houses(
+    rng: np.random.Generator, along: Field, across: Field, district: Cells, allowed: Flags, taken: Flags
+) -> tuple[Cells, Field]:
+    """Number of the house (0 = none) and position across its roof; a house stands wholly on free ground or not at all."""
+    plot = np.array([52.0, 52.0, 70.0], np.float32)[district % 3]
+    row, col = np.floor(across / (STREET_EVERY / 2)).astype(np.int32), np.floor(along / plot).astype(np.int32)
+    number = (row * 37 + col * 11 + district * 211) % 4093 + 1
+    draw = rng.random((4, 4094), dtype=np.float32)
+    length = (0.27 + 0.11 * draw[0][number]) * plot
+    depth = 10 + 7 * draw[1][number]
+    u = np.mod(along, plot) - plot / 2
+    v = np.mod(across, STREET_EVERY / 2) - STREET_EVERY / 4 + np.where(row % 2 == 0, -6, 6) + 4 * (draw[2][number] - 0.5)
+    inside = (np.abs(u) < length) & (np.abs(v) < depth) & (draw[3][number] < 0.88)
+    blocked = np.zeros(4094, np.bool_)
+    near_cross_street = _offset(along, CROSS_STREET_EVERY) < STREET_HALF_WIDTH + 3
+    blocked[number[inside & (taken | ~allowed | near_cross_street)]] = True
+    house = np.where(inside & ~blocked[number], number, 0)
+    return house.astype(np.int32), np.where(house > 0, v / depth, 0).astype(np.float32)
