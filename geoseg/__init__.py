@@ -1,0 +1,67 @@
+"""geoseg: from imagery to land-cover map.
+
+Everything here is loaded on first use, so that ``import geoseg`` costs next to nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from geoseg.doctor import Diagnosis, diagnose
+    from geoseg.errors import GeosegError
+    from geoseg.evaluation import Evaluation, evaluate
+    from geoseg.inference import Prediction, predict
+    from geoseg.inspection import info, list_models
+    from geoseg.legend import ClassDef, Legend
+    from geoseg.synthetic import SyntheticScene, make_scene
+    from geoseg.vectorization import vectorize
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "ClassDef",
+    "Diagnosis",
+    "Evaluation",
+    "GeosegError",
+    "Legend",
+    "Prediction",
+    "SyntheticScene",
+    "__version__",
+    "diagnose",
+    "evaluate",
+    "info",
+    "list_models",
+    "make_scene",
+    "predict",
+    "vectorize",
+]
+
+_HOME = {
+    "ClassDef": "geoseg.legend",
+    "Diagnosis": "geoseg.doctor",
+    "Evaluation": "geoseg.evaluation",
+    "GeosegError": "geoseg.errors",
+    "Legend": "geoseg.legend",
+    "Prediction": "geoseg.inference",
+    "SyntheticScene": "geoseg.synthetic",
+    "diagnose": "geoseg.doctor",
+    "evaluate": "geoseg.evaluation",
+    "info": "geoseg.inspection",
+    "list_models": "geoseg.inspection",
+    "make_scene": "geoseg.synthetic",
+    "predict": "geoseg.inference",
+    "vectorize": "geoseg.vectorization",
+}
+
+
+def __getattr__(name: str) -> object:
+    """Load a public name from the module it lives in (PEP 562)."""
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -24,7 +24,7 @@ _GAUSSIAN_SIGMA = 1 / 8
 def window_1d(blend: Blend, axis: Axis) -> npt.NDArray[np.float64]:
     """Weight of a tile along one axis before normalisation.
 
-    ``hann``, ``gaussian``, ``linear`` and ``uniform`` are positive everywhere; ``crop`` is 1 on the core and 0 beside it.
+    ``hann``, ``gaussian``, ``linear`` and ``uniform`` are positive everywhere; ``crop`` is 1 on the core, else 0.
     Hann is sin²(π·x), as in Pielawski and Wählby 2020 (https://doi.org/10.1371/journal.pone.0229839).
 
     Returns:

@@ -142,5 +142,7 @@ def _default_color(index: int) -> str:
         return PALETTE[index]
     import colorsys
 
-    r, g, b = colorsys.hsv_to_rgb((index * 0.618033988749895) % 1.0, 0.45 + 0.4 * (index % 3) / 2, 0.9 - 0.3 * (index % 2))
+    r, g, b = colorsys.hsv_to_rgb(
+        (index * 0.618033988749895) % 1.0, 0.45 + 0.4 * (index % 3) / 2, 0.9 - 0.3 * (index % 2)
+    )
     return f"#{round(r * 255):02x}{round(g * 255):02x}{round(b * 255):02x}"

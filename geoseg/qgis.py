@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 from xml.etree.ElementTree import Element, SubElement
 
 from geoseg.errors import RasterError
@@ -121,15 +121,16 @@ def parse_pam(text: str) -> tuple[dict[int, str], dict[int, str]]:
     if "<!DOCTYPE" in text:
         raise RasterError("the .aux.xml beside the raster carries a DOCTYPE, which GDAL never writes; delete the file")
     try:
-        root = ElementTree.fromstring(text)
-    except ElementTree.ParseError as error:
+        root = ET.fromstring(text)
+    except ET.ParseError as error:
         raise RasterError(f"the .aux.xml beside the raster is no XML ({error}); delete or rewrite the file") from error
     band = next((b for b in root.iter("PAMRasterBand") if b.get("band", "1") == "1"), None)
     if band is None:
         return {}, {}
     listed = enumerate(band.findall("CategoryNames/Category"))
     names = {value: e.text.strip() for value, e in listed if e.text and e.text.strip()}
-    colors = {v: _hex(e.get(c, "0") for c in ("c1", "c2", "c3")) for v, e in enumerate(band.findall("ColorTable/Entry"))}
+    entries = enumerate(band.findall("ColorTable/Entry"))
+    colors = {value: _hex(e.get(c, "0") for c in ("c1", "c2", "c3")) for value, e in entries}
     table = band.find("GDALRasterAttributeTable")
     if table is not None:
         table_names, table_colors = _read_attribute_table(table)
@@ -142,8 +143,8 @@ def _qml() -> Element:
 
 
 def _text(root: Element) -> str:
-    ElementTree.indent(root)
-    return ElementTree.tostring(root, encoding="unicode") + "\n"
+    ET.indent(root)
+    return ET.tostring(root, encoding="unicode") + "\n"
 
 
 def _add_fill(symbols: Element, name: str, c: ClassDef) -> None:

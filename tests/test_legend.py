@@ -10,7 +10,7 @@ from geoseg.legend import ClassDef, Legend
 
 @pytest.mark.parametrize("class_id", [0, 255, -1, 256, 1.0, "1", True])
 def test_class_ids_outside_1_to_254_are_refused(class_id: object) -> None:
-    with pytest.raises(LegendError, match="1..254"):
+    with pytest.raises(LegendError, match=r"1\.\.254"):
         ClassDef(class_id, "water", "#000000")  # type: ignore[arg-type]
 
 

@@ -74,7 +74,7 @@ def test_a_failing_consumer_fails_the_caller() -> None:
 
 def test_an_error_of_the_caller_wins_and_drops_what_waits() -> None:
     def fill() -> None:
-        with in_background(lambda item: time.sleep(0.01), 5) as hand_over:
+        with in_background(lambda _: time.sleep(0.01), 5) as hand_over:
             hand_over(1)
             raise RuntimeError("network")
 

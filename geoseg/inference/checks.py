@@ -1,4 +1,4 @@
-"""Does this scene look like what the model was trained on? Errors where it cannot work, loud warnings where it is far."""
+"""Does a scene look like what the model was trained on? Errors where it cannot work, warnings where it is far."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def check_bands(scene: Scene, spec: ModelSpec) -> None:
     found, wanted = scene.band_names, spec.bands
     if len(found) != len(wanted):
         raise RasterError(
-            f"{scene.name} gives {len(found)} band{'s' * (len(found) != 1)} ({', '.join(found)}) but model {spec.name!r} "
-            f"expects {len(wanted)} ({', '.join(wanted)}); choose them in that order with --bands"
+            f"{scene.name} gives {len(found)} band{'s' * (len(found) != 1)} ({', '.join(found)}) but model "
+            f"{spec.name!r} expects {len(wanted)} ({', '.join(wanted)}); choose them in that order with --bands"
             f"{_suggestion(scene, spec)}"
         )
     if sorted(map(str.lower, found)) == sorted(map(str.lower, wanted)) and _lower(found) != _lower(wanted):
@@ -42,7 +42,7 @@ def _lower(names: tuple[str, ...]) -> list[str]:
 
 
 def _suggestion(scene: Scene, spec: ModelSpec) -> str:
-    """``, e.g. --bands 3,2,1`` where the names tell, else an example of the right length where there are enough bands."""
+    """``, e.g. --bands 3,2,1`` where the names tell, else an example of the right length where bands suffice."""
     by_name = dict(zip(_lower(scene.band_names), scene.bands, strict=True))
     if all(name in by_name for name in _lower(spec.bands)):
         chosen = [by_name[name] for name in _lower(spec.bands)]
@@ -65,7 +65,9 @@ def scaled_stats(spec: ModelSpec, value_range: tuple[float, float] | None) -> Ba
         return spec.stats
     low, high = value_range
     if not np.isfinite([low, high]).all() or not low < high:
-        raise ParameterError(f"value range {low},{high} is empty; give the lower value first, e.g. --value-range 0,3000")
+        raise ParameterError(
+            f"value range {low},{high} is empty; give the lower value first, e.g. --value-range 0,3000"
+        )
     own_low, own_high = _full_range(spec)
     gain = (own_high - own_low) / (high - low)
     mean = tuple((m - own_low) / gain + low for m in spec.mean)
@@ -116,7 +118,7 @@ def _warn_values(scene: Scene, spec: ModelSpec, value_range: tuple[float, float]
     too_bright, too_dark = mapped_high > last + span, mapped_high < first + 0.1 * span
     if too_bright or too_dark or mapped_low < first - span:
         _log.warning(
-            "%s (%s) has values %.4g..%.4g but model %r was trained on %s values %.4g..%.4g: expect a wrong map; give the "
-            "scene's own range, e.g. --value-range %.4g,%.4g",
+            "%s (%s) has values %.4g..%.4g but model %r was trained on %s values %.4g..%.4g: expect a wrong map; give "
+            "the scene's own range, e.g. --value-range %.4g,%.4g",
             scene.name, scene.dtype, low, high, spec.name, spec.dtype, first, last, min(0, low), high,
         )  # fmt: skip

@@ -94,6 +94,8 @@ def predict(
     Raises:
         GeosegError: A subclass says what is wrong: the scene, the model, a parameter or the output.
     """
+    if batch is not None and batch < 1:
+        raise ParameterError(f"batch {batch} holds no tile; give 1 or more")
     spec_path = resolve_model(str(model))
     spec = read_spec(spec_path)
     labels_path, confidence_path = output_paths(scene, output)
@@ -117,20 +119,18 @@ def predict(
         sink = RowSink(
             spec.legend,
             labels,
-            stack.enter_context(
-                write_confidence_raster(confidence_path, source.grid, tags=tags, overwrite=overwrite)
-            )
+            stack.enter_context(write_confidence_raster(confidence_path, source.grid, tags=tags, overwrite=overwrite))
             if confidence
             else None,
         )
         rows = predict_rows(source, predictor, grid, stats, len(spec.classes), blend, batch or predictor.best_batch)
-        _log.info("model %s, %s, tiles of %d px overlapping %d", spec.name, result.backend, grid.tile_size, grid.overlap)
+        _log.info("model %s, %s, tiles of %d px, overlap %d", spec.name, result.backend, grid.tile_size, grid.overlap)
         _write(rows, sink, source.grid.height * source.grid.width, progress)
     return result
 
 
 def _load_predictor(model: Path, device: str) -> Predictor:
-    # Here and not above: torch takes seconds to load, and what is wrong with the scene is known before.
+    # Here and not above: torch takes seconds to load, and by now it is known that the scene can be read.
     from geoseg.models import load_model
     from geoseg.predictors import TorchPredictor
 
@@ -141,8 +141,8 @@ def plan_tiles(scene: Scene, spec: ModelSpec, tile_size: int | None, overlap: in
     """The tile grid of a scene for a model.
 
     Raises:
-        ParameterError: A tile size that the network cannot take (names the nearest that it can), or an overlap that does
-            not fit it.
+        ParameterError: A tile size that the network cannot take (names the nearest that it can), or an overlap that
+            does not fit it.
     """
     multiple = spec.stride_multiple
     if tile_size is None:
@@ -151,10 +151,12 @@ def plan_tiles(scene: Scene, spec: ModelSpec, tile_size: int | None, overlap: in
     elif tile_size < 1 or tile_size % multiple:
         below, above = tile_size // multiple * multiple, max(1, -(-tile_size // multiple)) * multiple
         nearest = f"{below} or {above}" if below > 0 else f"{above}"
-        raise ParameterError(f"tile size {tile_size} is not a multiple of {multiple}, as {spec.name!r} needs; give {nearest}")
+        raise ParameterError(
+            f"tile size {tile_size} is not a multiple of {multiple}, as {spec.name!r} needs; give {nearest}"
+        )
     elif tile_size < spec.tile_size:
         _log.warning(
-            "tile size %d is smaller than the %d px that model %r was trained on: it sees less context and may map worse",
+            "tile size %d is smaller than the %d px that model %r was trained on: the map may suffer",
             tile_size, spec.tile_size, spec.name,
         )  # fmt: skip
     return TileGrid(scene.grid.height, scene.grid.width, tile_size, tile_size // 4 if overlap is None else overlap)

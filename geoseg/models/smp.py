@@ -1,0 +1,99 @@
+"""Every architecture of the installed segmentation_models_pytorch (https://github.com/qubvel-org/segmentation_models.pytorch)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import segmentation_models_pytorch
+import timm
+from segmentation_models_pytorch.encoders import get_encoder_names
+from torch import nn
+
+from geoseg.errors import ModelError
+from geoseg.models.encoders import LITE0, load_encoder, read_weights
+from geoseg.models.files import nearest
+from geoseg.models.options import check_options, keywords
+
+_ARCHITECTURES: Mapping[str, type[nn.Module]] = segmentation_models_pytorch.MODEL_ARCHITECTURES_MAPPING
+
+# What create_model says itself, and what would make the output something else than logits.
+_NOT_OPTIONS = ("self", "in_channels", "classes", "encoder_name", "encoder_weights", "activation", "aux_params")
+
+# PAN pools the encoder's last map three times more.
+_MORE_POOLING = {"pan": 8}
+
+# "tu-" stands for any network of timm. No colons or slashes: "hf-hub:..." and "local-dir:..." would load foreign code's
+# configuration.
+_TIMM_NAME = re.compile(r"tu-(?P<name>[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)?)")
+
+
+def names() -> tuple[str, ...]:
+    """SMP's names, such as ``unet`` and ``deeplabv3plus``."""
+    return tuple(sorted(_ARCHITECTURES))
+
+
+def create(name: str, bands: int, classes: int, encoder_weights: str | None, options: Mapping[str, Any]) -> nn.Module:
+    """Build an SMP network; see :func:`geoseg.models.create_model`.
+
+    Raises:
+        ModelError: Options or weights that do not fit.
+    """
+    architecture = _ARCHITECTURES[name]
+    check_options(f"smp.{name}", options, ("encoder", *keywords(architecture, leave_out=_NOT_OPTIONS)))
+    arguments = {**options, "in_channels": bands, "classes": classes}
+    if "encoder" in options:
+        arguments["encoder_name"] = _checked_encoder(arguments.pop("encoder"))
+    if name == "dpt":
+        arguments["dynamic_img_size"] = True  # or a ViT takes images of its training size only
+    if encoder_weights == "imagenet":
+        return _build(name, arguments, pretrained=True)
+    model = _build(name, arguments, pretrained=False)
+    if encoder_weights is not None:
+        load_encoder(model.get_submodule("encoder"), read_weights(encoder_weights), encoder_weights)
+    return model
+
+
+def _checked_encoder(name: object) -> str:
+    """A network that SMP or timm knows by this name; never a place to load one from."""
+    known = get_encoder_names()
+    if isinstance(name, str):
+        match = _TIMM_NAME.fullmatch(name)
+        if name in known or (match and timm.is_model(match["name"])):
+            return name
+    raise ModelError(
+        f"there is no encoder {name!r}{nearest(str(name), known)}; there are {len(known)} of SMP, such as resnet34 and "
+        "mobilenet_v2, and tu-<name> for each network of timm"
+    )
+
+
+def _build(name: str, arguments: Mapping[str, Any], *, pretrained: bool) -> nn.Module:
+    # timm wants True where SMP's own encoders want the name of the weights.
+    from_timm = str(arguments.get("encoder_name", "tu-" if name == "dpt" else "")).startswith("tu-")
+    weights = (True if from_timm else "imagenet") if pretrained else None
+    try:
+        return _ARCHITECTURES[name](**arguments, encoder_weights=weights)
+    except OSError as error:
+        raise ModelError(
+            f"the imagenet weights of smp.{name}'s encoder cannot be had ({_first_line(error)}); check the network, give "
+            f"a file, or with encoder tu-tf_efficientnet_lite0 take encoder_weights={LITE0!r}, which needs no network"
+        ) from error
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError, AssertionError, RuntimeError, ArithmeticError) as error:
+        raise ModelError(f"smp.{name} cannot be built with {dict(arguments)}: {_first_line(error)}") from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def stride_multiple(model: nn.Module) -> int:
+    """The sides of the input must be a multiple of this.
+
+    Raises:
+        ModelError: Not an SMP network.
+    """
+    by_class = {architecture: name for name, architecture in _ARCHITECTURES.items()}
+    if type(model) not in by_class:
+        raise ModelError(f"{type(model).__name__} is not a network of geoseg.models.create_model")
+    return int(model.encoder.output_stride) * _MORE_POOLING.get(by_class[type(model)], 1)

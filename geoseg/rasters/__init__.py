@@ -1,0 +1,29 @@
+"""Rasters: scenes in, class and confidence rasters out and in again."""
+
+from geoseg.rasters.classes import ClassRaster, ConfidenceRaster, open_class_raster, open_confidence
+from geoseg.rasters.publishing import check_output
+from geoseg.rasters.reading import Scene, open_scene
+from geoseg.rasters.validity import Pixels
+from geoseg.rasters.writing import (
+    CONFIDENCE_NODATA,
+    CONFIDENCE_SCALE,
+    RasterWriter,
+    write_class_raster,
+    write_confidence_raster,
+)
+
+__all__ = [
+    "CONFIDENCE_NODATA",
+    "CONFIDENCE_SCALE",
+    "ClassRaster",
+    "ConfidenceRaster",
+    "Pixels",
+    "RasterWriter",
+    "Scene",
+    "check_output",
+    "open_class_raster",
+    "open_confidence",
+    "open_scene",
+    "write_class_raster",
+    "write_confidence_raster",
+]

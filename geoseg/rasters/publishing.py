@@ -1,0 +1,102 @@
+"""From finished files under temporary names to an output: all of it or nothing."""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from geoseg.errors import GeosegError, OutputError, OutputExistsError
+from geoseg.rasters.opening import GDAL_ERRORS, environment, gdal_messages, reason
+
+_SUFFIXES = (".tif", ".tiff")
+_COMPANIONS = (".aux.xml", ".ovr", ".msk", ".msk.ovr")
+
+
+def check_output(path: Path, overwrite: bool) -> None:
+    """See before any work whether a raster can be written.
+
+    Raises:
+        OutputExistsError: It exists and ``overwrite`` is not given.
+        OutputError: It is no name for a GeoTIFF, or its folder is missing or read-only.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in _SUFFIXES:
+        raise OutputError(f"{path} must end in .tif: rasters are written as GeoTIFF")
+    if path.is_dir():
+        raise OutputError(f"{path} is a folder; name a file in it")
+    if not path.parent.is_dir():
+        raise OutputError(f"the folder of {path} does not exist; create {path.parent} first")
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise OutputError(f"the folder {path.parent} is read-only; choose another one for {path.name}")
+    if path.exists() and not overwrite:
+        raise OutputExistsError(f"{path} exists; give --overwrite (overwrite=True) to replace it")
+
+
+@contextmanager
+def temporary_names(path: Path) -> Iterator[Path]:
+    """A name beside ``path`` that nobody uses; whatever starts with it is removed in the end."""
+    base = path.with_name(f".{path.name[:150]}.{secrets.token_hex(4)}")
+    try:
+        yield base
+    finally:
+        for left in path.parent.iterdir():
+            if left.name.startswith(base.name):
+                with suppress(OSError):
+                    left.unlink()
+
+
+@contextmanager
+def write_errors(path: Path) -> Iterator[None]:
+    """Run GDAL operations on an output; what goes wrong, also what GDAL only mentions, is an OutputError.
+
+    GDAL writes blocks when its cache is full or the file is closed, and rasterio raises for neither.
+    """
+    try:
+        with environment(), gdal_messages() as messages:
+            yield
+    except GDAL_ERRORS as error:
+        if isinstance(error, GeosegError):
+            raise
+        raise OutputError(f"{path} cannot be written: {reason(error)}; is the disk full or read-only?") from error
+    failures = [text for level, text in messages if level >= logging.ERROR]
+    if failures:
+        raise OutputError(f"{path} cannot be written: {failures[0][:300]}; is the disk full or read-only?")
+
+
+def publish(path: Path, finished: Path, sidecars: Mapping[Path, Path], overwrite: bool) -> None:
+    """Give files their final names, the raster last.
+
+    Args:
+        path: The output.
+        finished: The complete raster under its temporary name.
+        sidecars: Temporary to final names of the files that belong to it.
+        overwrite: Whether an output that has come up meanwhile may be replaced.
+    """
+    for file in (*sidecars, finished):
+        _sync(file)
+    if path.exists() and not overwrite:
+        raise OutputExistsError(f"{path} has come into being meanwhile; give --overwrite to replace it")
+    for suffix in _COMPANIONS:
+        companion = path.with_name(path.name + suffix)
+        if companion not in sidecars.values():
+            companion.unlink(missing_ok=True)
+    for file, final in sidecars.items():
+        file.replace(final)
+    finished.replace(path)
+    with suppress(OSError):  # some network file systems cannot
+        _sync(path.parent)
+
+
+def _sync(path: Path) -> None:
+    """Make a file, or the names in a folder, survive a power cut."""
+    if path.is_dir() and os.name == "nt":
+        return  # Windows has no handle for that
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

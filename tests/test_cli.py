@@ -1,0 +1,354 @@
+"""The command line: what goes where, exit codes, one-line errors, a quick start."""
+
+from __future__ import annotations
+
+import inspect
+import io
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import geoseg
+from geoseg.cli import console, main
+from geoseg.cli.progress import ProgressBar, duration, progress_bar
+from geoseg.errors import OutputExistsError, RasterError
+
+Run = Callable[..., tuple[int, str, str]]
+
+PYTHON = [sys.executable, "-m", "geoseg"]
+
+
+@dataclass(frozen=True)
+class FakePrediction:
+    labels: Path
+    confidence: Path | None
+    share: float = float("nan")
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Run]:
+    """Run geoseg in this process: (exit code, stdout, stderr)."""
+    root, level = logging.getLogger(), logging.getLogger().level
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["geoseg", *arguments])
+        monkeypatch.setattr(console.state, "debug", False)
+        with warnings.catch_warnings():
+            try:
+                main()
+            except SystemExit as stop:
+                code = stop.code
+        out, err = capsys.readouterr()
+        assert isinstance(code, int)
+        return code, out, err
+
+    yield run
+    root.removeHandler(console._handler)
+    root.setLevel(level)
+
+
+@pytest.fixture
+def fake(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, Callable[..., Any]], None]:
+    """Put a function in place of a public one, without importing the real one."""
+    return lambda name, function: monkeypatch.setitem(geoseg.__dict__, name, function)
+
+
+def raising(error: BaseException) -> Callable[..., Any]:
+    def function(*_: object, **__: object) -> None:
+        raise error
+
+    return function
+
+
+def test_predict_prints_only_the_path_and_passes_everything_on(run: Run, fake: Any) -> None:
+    seen: dict[str, Any] = {}
+
+    def predict(*args: object, progress: Any, **options: object) -> FakePrediction:
+        seen.update(options, args=args)
+        progress(4, 4)
+        return FakePrediction(Path("a b.tif"), Path("c.tif"))
+
+    fake("predict", predict)
+    code, out, err = run(
+        "predict", "scene.tif", "-m", "net", "-o", "a b.tif", "--bands", "4,3,2", "--tile-size", "64",
+        "--overlap", "16", "--blend", "crop", "--batch", "2", "--device", "cpu", "--confidence",
+        "--value-range", "0,3e3", "--overwrite",
+    )  # fmt: skip
+    assert (code, out) == (0, "a b.tif\n")
+    assert "confidence: c.tif" in err
+    assert seen == {
+        "args": ("scene.tif", "net", Path("a b.tif")), "bands": (4, 3, 2), "tile_size": 64, "overlap": 16,
+        "blend": "crop", "batch": 2, "device": "cpu", "confidence": True, "value_range": (0.0, 3000.0),
+        "overwrite": True,
+    }  # fmt: skip
+
+
+def test_defaults_of_the_command_are_those_of_the_function(run: Run, fake: Any) -> None:
+    seen: dict[str, Any] = {}
+
+    def predict(*args: object, progress: Any, **options: object) -> FakePrediction:
+        seen.update(options, args=args)
+        return FakePrediction(Path("out.tif"), None)
+
+    signature = inspect.signature(geoseg.predict)
+    fake("predict", predict)
+    run("predict", "scene.tif")
+    bound = signature.bind(*seen.pop("args"), **seen)
+    for name, value in bound.arguments.items():
+        if name != "scene":
+            assert value == signature.parameters[name].default, name
+
+
+@pytest.mark.parametrize("name", ["predict", "vectorize", "evaluate", "info"])
+def test_parameters_are_named_as_in_python(name: str) -> None:
+    from importlib import import_module
+
+    command = inspect.signature(getattr(import_module(f"geoseg.cli.{name}"), name)).parameters
+    function = inspect.signature(getattr(geoseg, name)).parameters
+    assert set(command) - {"json", "_debug"} <= set(function)
+    assert set(function) - set(command) <= {"progress", "strip_height"}
+
+
+def test_json_goes_to_stdout_and_has_null_for_nan(run: Run, fake: Any) -> None:
+    fake("predict", lambda *_, **__: FakePrediction(Path("labels.tif"), None))
+    code, out, _ = run("predict", "scene.tif", "--json")
+    assert code == 0
+    assert json.loads(out) == {"labels": "labels.tif", "confidence": None, "share": None}
+
+
+def test_json_of_numpy_mappings_and_tuples() -> None:
+    value = {1: np.float32(0.5), "a": (np.int64(3), np.array([1, 2])), "inf": float("inf"), "ok": np.bool_(True)}
+    assert console._plain(value) == {"1": 0.5, "a": [3, [1, 2]], "inf": None, "ok": True}
+    with pytest.raises(TypeError, match="object has no form"):
+        console._plain(object())
+
+
+def test_vectorize_and_evaluate(run: Run, fake: Any) -> None:
+    fake("vectorize", lambda raster, _output, **options: Path(f"{raster}.{options['min_area']:g}.gpkg"))
+    assert run("vectorize", "map.tif", "--min-area", "100")[:2] == (0, "map.tif.100.gpkg\n")
+    code, out, _ = run("vectorize", "map.tif", "--json")
+    assert (code, json.loads(out)) == (0, {"output": "map.tif.0.gpkg"})
+    fake("evaluate", lambda *_, **__: {"overall_accuracy": 0.5})
+    assert json.loads(run("evaluate", "a.tif", "b.tif", "--json")[1]) == {"overall_accuracy": 0.5}
+
+
+def test_a_geoseg_error_is_one_line_and_exit_1(run: Run, fake: Any) -> None:
+    fake("predict", raising(OutputExistsError("out.tif exists;\n give --overwrite")))
+    assert run("predict", "scene.tif") == (1, "", "error: out.tif exists; give --overwrite\n")
+
+
+def test_an_unexpected_error_is_one_line_too(run: Run, fake: Any) -> None:
+    fake("predict", raising(KeyError("x")))
+    code, out, err = run("predict", "scene.tif")
+    assert (code, out) == (1, "")
+    assert err == "error: unexpected KeyError: 'x'; run again with --debug\n"
+
+
+@pytest.mark.parametrize("arguments", [("--debug", "predict", "s.tif"), ("predict", "s.tif", "--debug")])
+def test_debug_shows_the_traceback(run: Run, fake: Any, arguments: tuple[str, ...]) -> None:
+    fake("predict", raising(RasterError("no bands")))
+    code, out, err = run(*arguments)
+    assert (code, out) == (1, "")
+    assert err.startswith("Traceback")
+    assert err.endswith("error: no bands\n")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "PROJ: internal_proj_create_from_database: Cannot find proj.db",
+        "PROJ: proj_create: /x/proj.db contains DATABASE.LAYOUT.VERSION.MINOR = 0 whereas a number >= 4 is expected",
+    ],
+)
+def test_a_data_clash_names_the_variable(run: Run, fake: Any, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    error = RasterError("scene.tif has a CRS that cannot be read")
+    error.__cause__ = ValueError(text)
+    for name in console._CLASH_VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    fake("predict", raising(error))
+    assert "unset" not in run("predict", "scene.tif")[2]
+    monkeypatch.setenv("PROJ_LIB", "/elsewhere/share/proj")
+    code, _, err = run("predict", "scene.tif")
+    assert code == 1
+    assert err.count("\n") == 1
+    assert "unset PROJ_LIB and run again" in err
+
+
+def test_a_broken_installation_points_to_doctor(run: Run, fake: Any) -> None:
+    fake("predict", raising(RuntimeError("operator torchvision::nms does not exist")))
+    assert "geoseg doctor" in run("predict", "scene.tif")[2]
+
+
+def test_ctrl_c_is_130(run: Run, fake: Any) -> None:
+    fake("predict", raising(KeyboardInterrupt()))
+    code, out, err = run("predict", "scene.tif")
+    assert (code, out) == (130, "")
+    assert err == "interrupted: the output is not finished; run the same command again\n"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="sends a POSIX signal")
+def test_sigint_to_a_process() -> None:
+    code = (
+        "import sys, time, geoseg\n"
+        "def predict(*_, **__):\n    print('ready', file=sys.stderr, flush=True)\n    time.sleep(60)\n"
+        "geoseg.__dict__['predict'] = predict\n"
+        "sys.argv = ['geoseg', 'predict', 's.tif']\n"
+        "from geoseg.cli import main\nmain()\n"
+    )
+    pipe = subprocess.PIPE
+    with subprocess.Popen([sys.executable, "-c", code], stdout=pipe, stderr=pipe, text=True) as process:
+        assert process.stderr is not None
+        assert process.stderr.readline() == "ready\n"
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=30)
+    assert (process.returncode, out) == (130, "")
+    assert err.startswith("interrupted")
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (("predict",), "SCENE"),
+        (("predict", "s.tif", "--blend", "magic"), "hann"),
+        (("predict", "s.tif", "--bands", "red"), "4,3,2"),
+        (("predict", "s.tif", "--bands", "0,1"), "4,3,2"),
+        (("predict", "s.tif", "--value-range", "5"), "0,10000"),
+        (("predict", "s.tif", "--no-such-option"), "--no-such-option"),
+        (("no-such-command",), "no-such-command"),
+        (("vectorize", "r.tif", "--min-area", "-1"), "--min-area"),
+    ],
+)
+def test_a_wrong_command_line_is_exit_2(run: Run, arguments: tuple[str, ...], complaint: str) -> None:
+    code, out, err = run(*arguments)
+    assert (code, out) == (2, "")
+    assert complaint in err
+    assert "Traceback" not in err
+
+
+def test_version(run: Run) -> None:
+    assert run("--version") == (0, f"geoseg {geoseg.__version__}\n", "")
+
+
+@pytest.mark.parametrize("command", ["predict", "vectorize", "evaluate", "info", "models", "doctor", "demo"])
+def test_every_command_has_help(run: Run, command: str) -> None:
+    code, out, err = run(command, "--help")
+    assert (code, err) == (0, "")
+    assert "--debug" in out
+    assert "--json" in out
+
+
+def test_python_warnings_become_lines_of_the_log(run: Run, fake: Any) -> None:
+    def predict(*_: object, **__: object) -> FakePrediction:
+        warnings.simplefilter("always")
+        warnings.warn("pixels are\nodd", UserWarning, stacklevel=1)
+        logging.getLogger("geoseg").info("a notice")
+        logging.getLogger("geoseg").warning("values are %d", 3)
+        logging.getLogger("some.library").info("not for users")
+        logging.getLogger("rasterio._err").error("said again by the exception")
+        return FakePrediction(Path("out.tif"), None)
+
+    fake("predict", predict)
+    code, out, err = run("predict", "scene.tif")
+    assert (code, out) == (0, "out.tif\n")
+    assert err == "warning: pixels are odd\na notice\nwarning: values are 3\n"
+
+
+def test_a_closed_pipe_is_quiet() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run([*PYTHON, "--version"], stdout=writing, stderr=subprocess.PIPE, check=False, timeout=60)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (1, b"")
+
+
+def test_help_is_quick_and_light() -> None:
+    def seconds() -> float:
+        begin = time.perf_counter()
+        subprocess.run([*PYTHON, "--help"], stdout=subprocess.DEVNULL, check=True, timeout=60)
+        return time.perf_counter() - begin
+
+    assert min(seconds() for _ in range(5)) < 0.3
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "geoseg", "predict", "--help"],
+        capture_output=True, text=True, check=True, timeout=60,
+    )  # fmt: skip
+    imported = {line.split("|")[-1].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
+    assert "typer" in imported
+    assert not imported & {"numpy", "rasterio", "torch", "shapely", "geopandas"}
+
+
+class Clock:
+    """Seconds that pass when told."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_the_bar_shows_share_rate_and_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal, clock = Terminal(), Clock()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    bar = ProgressBar("predict", clock)
+    clock.now = 5.0  # loading the model
+    bar(1_000_000, 4_000_000)
+    clock.now = 7.0
+    bar(2_000_000, 4_000_000)
+    assert terminal.getvalue().endswith("50 %  0.50 Mpx/s  4.0 s left")
+    console.write_stderr("warning: odd")
+    assert terminal.getvalue().endswith("left\r\x1b[Kwarning: odd\n")
+    bar.close(finished=False)
+    assert terminal.getvalue().endswith("odd\n")
+
+
+def test_without_a_terminal_there_is_a_line_now_and_then(caplog: pytest.LogCaptureFixture) -> None:
+    clock = Clock()
+    bar = ProgressBar("predict", clock)
+    with caplog.at_level(logging.INFO, "geoseg"):
+        for second in range(1, 26):
+            clock.now = float(second)
+            bar(second * 1_000_000, 25_000_000)
+        bar.close(finished=True)
+    assert caplog.messages == [
+        "predict 40 %  1.00 Mpx/s  15.0 s left",
+        "predict 80 %  1.00 Mpx/s  5.0 s left",
+        "predict: 25.00 Mpx in 25.0 s, 1.00 Mpx/s",
+    ]
+
+
+def test_the_bar_goes_when_the_job_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+
+    def fail() -> None:
+        with progress_bar("predict") as progress:
+            time.sleep(0.11)
+            progress(1, 2)
+            raise RasterError("no")
+
+    with pytest.raises(RasterError):
+        fail()
+    assert "50 %" in terminal.getvalue()
+    assert terminal.getvalue().endswith("\r\x1b[K")
+
+
+def test_duration() -> None:
+    assert [duration(s) for s in (0, 59.94, 60, 3599, 3661)] == ["0.0 s", "59.9 s", "1:00", "59:59", "1:01:01"]
