@@ -20,8 +20,6 @@ Floats = npt.NDArray[np.float64]
 MAX_AREA_DISTORTION = 0.005
 """A projection that changes areas by more than this somewhere in the scene is measured on the ellipsoid instead."""
 
-_POLAR_LATITUDE = math.radians(80)
-
 
 @dataclass(frozen=True, slots=True)
 class GroundControlPoint:
@@ -49,7 +47,7 @@ class Grid:
         transform: Pixel (col, row) to world (x, y); pixel edges are whole numbers. The identity where there is none.
         height: Rows, at least 1.
         width: Columns, at least 1.
-        gcps: Ground control points of a raster without transform; empty, or three and more that are not on one line.
+        gcps: Ground control points, in a CRS, of a raster without transform; three and more, not on one line.
 
     Raises:
         ParameterError: An attribute is out of range, or both a transform and control points are given.
@@ -70,6 +68,8 @@ class Grid:
             raise ParameterError(f"the transform {tuple(self.transform)[:6]} has no inverse: pixels without an area")
         if self.gcps and self.transform != Affine.identity():
             raise ParameterError("a grid has a transform or ground control points, not both")
+        if self.gcps and self.crs_wkt is None:
+            raise ParameterError(f"{len(self.gcps)} ground control points without a CRS place nothing")
         if self.gcps and np.linalg.matrix_rank(_polynomial(_normalized(self._gcp_array[:, :2]), 1)) < 3:
             raise ParameterError(f"{len(self.gcps)} ground control points span no area; 3 not on one line are needed")
 
@@ -211,6 +211,7 @@ class Grid:
         cylinder = _EqualArea(a, 1.0 - (b / a) ** 2, 0)
         if crs.is_geographic:
             return cylinder
+        assert crs.geodetic_crs is not None
         # Nine cells over the scene stand for it, each a hundredth of its sides.
         at = np.array([0.0, 0.495, 0.99])
         cols, rows = (v.ravel() for v in np.meshgrid(at * self.width, at * self.height))
@@ -219,11 +220,24 @@ class Grid:
         angles = self._to_angles(ring)
         if not np.isfinite(angles).all():
             return None  # parts of the scene lie outside the projection: the plane is all there is
-        polar = np.abs(angles[:, 1]) > _POLAR_LATITUDE
-        plane = _EqualArea(a, cylinder.e2, int(np.sign(angles[polar, 1][0]))) if polar.any() else cylinder
+        plane = _EqualArea(a, cylinder.e2, self._pole_nearby(crs, crs.geodetic_crs))
         planar = shapely.area(shapely.polygons(ring.reshape(9, 4, 2))) * self.metres_per_unit**2
         true = shapely.area(shapely.polygons(plane.project(angles).reshape(9, 4, 2)))
         return plane if np.abs(planar / true - 1).max() > MAX_AREA_DISTORTION else None
+
+    def _pole_nearby(self, crs: CRS, geodetic: CRS) -> int:
+        """1 or -1 where the north or south pole is a point within a scene's size: longitudes fail there; else 0."""
+        if self.gcps:
+            return 0
+        to_crs = pyproj.Transformer.from_crs(geodetic, crs, always_xy=True)
+        quarter = math.pi / 2 / (geodetic.axis_info[0].unit_conversion_factor or math.radians(1))
+        for pole in (1, -1):
+            x, y = to_crs.transform(np.array([0, quarter]), np.full(2, pole * quarter))
+            if np.isfinite([x, y]).all() and max(np.ptp(x), np.ptp(y)) < 1e-3:
+                col, row = ~self.transform @ (x[0], y[0])
+                if abs(col / self.width - 0.5) < 1.5 and abs(row / self.height - 0.5) < 1.5:
+                    return pole
+        return 0
 
     def _cells(self, rows: npt.NDArray[np.int_], cols: npt.NDArray[np.int_]) -> npt.NDArray[np.object_]:
         """Pixels as polygons in world coordinates."""

@@ -305,7 +305,8 @@ def simplify_coverage(polygons: Geometries, tolerance: float) -> Geometries:
         VectorError: The result is no valid coverage.
     """
     simple = np.asarray(shapely.coverage_simplify(polygons, tolerance, simplify_boundary=False))
-    torn = len(simple) - int(np.count_nonzero(shapely.is_valid(simple)))
+    lost = shapely.get_num_interior_rings(simple) != shapely.get_num_interior_rings(polygons)
+    torn = int(np.count_nonzero(lost | ~shapely.is_valid(simple)))
     if torn or not shapely.coverage_is_valid(simple):
         raise VectorError(
             f"simplifying by {tolerance:g} px would tear the borders of {torn or 'some'} of {len(simple)} polygons; "

@@ -36,6 +36,9 @@ CONFIDENCE_TAG = "GEOSEG_CONFIDENCE"
 # Labels, patch ids and the temporary arrays of the labelling; polygons come on top, by what the map holds.
 _BYTES_PER_PIXEL = 14
 
+# Polygons written at once: enough to make the cost of opening the file small, few enough for little memory.
+_BATCH = 50_000
+
 _log = logging.getLogger("geoseg")
 
 
@@ -111,10 +114,10 @@ def _open_companion(
     """The confidence raster that was named, or the one that the class raster names and that lies beside it."""
     if confidence is not None:
         opened = stack.enter_context(open_confidence(confidence))
-        if (mine := opened.grid) != (its := source.grid):
+        if opened.grid != source.grid:
             raise RasterError(
-                f"{opened.name} ({_shape(mine)}, {mine.transform[:6]}) is not on the grid of {source.name} "
-                f"({_shape(its)}, {its.transform[:6]}); give the confidence raster that was made with it"
+                f"{opened.name} ({_place(opened.grid)}) is not on the grid of {source.name} ({_place(source.grid)}); "
+                "give the confidence raster that was made with it"
             )
         return opened
     # A name, never a path: a raster must not make us read a file elsewhere.
@@ -134,8 +137,9 @@ def _open_companion(
     return opened
 
 
-def _shape(grid: Grid) -> str:
-    return f"{grid.height}×{grid.width} px"
+def _place(grid: Grid) -> str:
+    crs = (grid.crs_wkt or '"no CRS"').split('"')[1]
+    return f"{grid.height}×{grid.width} px, {crs}, transform {', '.join(f'{v:.10g}' for v in grid.transform[:6])}"
 
 
 def _check_memory(source: ClassRaster) -> None:
@@ -182,7 +186,9 @@ def _mean_confidence(patches: Patches, confidence: ConfidenceRaster, strip_heigh
         ids = patches.ids[window.row_off : window.row_end]
         sums += sum_by_patch(ids, len(patches), np.nan_to_num(values, nan=0.0))
         counts += sum_by_patch(ids, len(patches), np.isfinite(values).astype(np.float32))
-    return np.divide(sums, counts, out=np.full(len(sums), np.nan), where=counts > 0)
+    means = np.full(len(sums), np.nan)
+    np.divide(sums, counts, out=means, where=counts > 0)
+    return means
 
 
 def _strips(grid: Grid, strip_height: int) -> Iterator[Window]:
@@ -203,8 +209,10 @@ def _trace(
             yield some_ids, some_polygons
         if progress is not None:
             progress(rows * grid.width, grid.height * grid.width)
-    if simplify > 0:  # a border is simplified once, for both its sides: that takes the whole layer
-        yield np.concatenate(ids), simplify_coverage(np.concatenate(polygons), simplify / _pixel_size(grid))
+    if simplify > 0:  # a border is simplified once, for both its sides: that takes the whole layer, in one order
+        all_ids = np.concatenate(ids)
+        order = np.argsort(all_ids)
+        yield all_ids[order], simplify_coverage(np.concatenate(polygons)[order], simplify / _pixel_size(grid))
 
 
 def _pixel_size(grid: Grid) -> float:
@@ -216,8 +224,8 @@ def _write(layer: LayerWriter, describe: _Describer, batches: Iterator[tuple[NDA
     nothing = np.zeros(0, np.int64), np.zeros(0, object)
     layer.write(describe(*nothing))  # creates the layer, also where no polygon follows
     for ids, polygons in batches:
-        if len(ids):
-            layer.write(describe(ids, polygons))
+        for first in range(0, len(ids), _BATCH):
+            layer.write(describe(ids[first : first + _BATCH], polygons[first : first + _BATCH]))
 
 
 class _Describer:

@@ -32,8 +32,8 @@ LEGEND = Legend((ClassDef(1, "forest", "#117733"), ClassDef(2, "non-forest", "#d
 OPTIONS = {"encoder": "tu-tf_efficientnet_lite0", "decoder_channels": [128, 64, 48, 32, 16]}
 THREADS = 2  # sums come out differently with another number
 CREDIT = (
-    "Bragagnolo, L.; da Silva, R. V.; Grzybowski, J. M. V. (2019): Amazon Rainforest dataset for semantic segmentation, "
-    "Zenodo, https://zenodo.org/records/3233081"
+    "Bragagnolo, L.; da Silva, R. V.; Grzybowski, J. M. V. (2019): Amazon Rainforest dataset for semantic "
+    "segmentation, Zenodo, https://zenodo.org/records/3233081"
 )
 PURPOSE = "Forest and non-forest in Sentinel-2 true-colour images (8 bit, 10 m) of the Amazon"
 LICENSE = (
@@ -68,7 +68,8 @@ def main() -> None:
     save_model(arguments.output, stored, spec.model_copy(update={"metrics": metrics}), half=True, overwrite=True)
     for name, value in metrics.items():
         log.info("%-20s %.4f", name, value)
-    log.info("%s: %.2f MB, sha256 %s", arguments.output, arguments.output.stat().st_size / 1e6, file_hash(arguments.output))
+    size = arguments.output.stat().st_size / 1e6
+    log.info("%s: %.2f MB, sha256 %s", arguments.output, size, file_hash(arguments.output))
 
 
 def parse_arguments() -> argparse.Namespace:

@@ -118,7 +118,7 @@ def _warn_values(scene: Scene, spec: ModelSpec, value_range: tuple[float, float]
     too_bright, too_dark = mapped_high > last + span, mapped_high < first + 0.1 * span
     if too_bright or too_dark or mapped_low < first - span:
         _log.warning(
-            "%s (%s) has values %.4g..%.4g but model %r was trained on %s values %.4g..%.4g: expect a wrong map; give "
-            "the scene's own range, e.g. --value-range %.4g,%.4g",
+            "%s (%s) has values %.6g..%.6g but model %r was trained on %s values %.6g..%.6g: expect a wrong map; give "
+            "the scene's own range, e.g. --value-range %.6g,%.6g",
             scene.name, scene.dtype, low, high, spec.name, spec.dtype, first, last, min(0, low), high,
         )  # fmt: skip

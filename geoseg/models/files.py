@@ -94,7 +94,7 @@ def _check_readable(path: Path) -> None:
     except OSError as error:
         raise MissingFileError(f"model file {path} cannot be read: {error.strerror}") from error
     if start.startswith(_PICKLES):
-        raise ModelError(f"{path} is a pickled checkpoint, which can run code when loaded; geoseg loads .safetensors only")
+        raise ModelError(f"{path} is a pickled checkpoint, which can run code; geoseg loads .safetensors only")
 
 
 def file_hash(path: str | Path) -> str:

@@ -1,4 +1,4 @@
-"""Options of networks: plain values under names that the network has. They may come from a file, so they are checked."""
+"""Options of networks: plain values under names that the network has. They may come from a file: they are checked."""
 
 from __future__ import annotations
 

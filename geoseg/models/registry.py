@@ -55,9 +55,7 @@ def create_model(
     )
 
 
-def _create_own(
-    name: str, bands: int, classes: int, encoder_weights: str | None, options: dict[str, Any]
-) -> nn.Module:
+def _create_own(name: str, bands: int, classes: int, encoder_weights: str | None, options: dict[str, Any]) -> nn.Module:
     check_options(name, options, keywords(_OWN[name], leave_out=("bands", "classes")))
     if encoder_weights is not None and name != "segnet":
         raise ModelError(f"{name} has no published encoder weights: leave encoder_weights out, or take smp.{name}")

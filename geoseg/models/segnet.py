@@ -4,6 +4,8 @@ Segmentation", https://arxiv.org/abs/1511.00561.
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -33,10 +35,8 @@ class SegNet(nn.Module):
         )
         # The mirror: as many convolutions, the last of them going over to the channels of the stage above. At the top
         # the classifier stands for the mirror of the very first convolution.
-        mirrored = [(*stage[:-1], above[-1]) for above, stage in zip(_STAGES, _STAGES[1:], strict=False)]
-        self.decoder = nn.ModuleList(
-            _convolutions(stage[0], stage) for stage in reversed([_STAGES[0][:1], *mirrored])
-        )
+        mirrored = [(*stage[:-1], above[-1]) for above, stage in pairwise(_STAGES)]
+        self.decoder = nn.ModuleList(_convolutions(stage[0], stage) for stage in reversed([_STAGES[0][:1], *mirrored]))
         self.classifier = nn.Conv2d(64, classes, kernel_size=1)
         self.apply(_initialise)
 

@@ -29,6 +29,10 @@ _MORE_POOLING = {"pan": 8}
 _TIMM_NAME = re.compile(r"tu-(?P<name>[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)?)")
 
 
+# What SMP and timm raise for options that they cannot build.
+_REFUSALS = (ValueError, TypeError, LookupError, AttributeError, AssertionError, RuntimeError, ArithmeticError)
+
+
 def names() -> tuple[str, ...]:
     """SMP's names, such as ``unet`` and ``deeplabv3plus``."""
     return tuple(sorted(_ARCHITECTURES))
@@ -76,10 +80,10 @@ def _build(name: str, arguments: Mapping[str, Any], *, pretrained: bool) -> nn.M
         return _ARCHITECTURES[name](**arguments, encoder_weights=weights)
     except OSError as error:
         raise ModelError(
-            f"the imagenet weights of smp.{name}'s encoder cannot be had ({_first_line(error)}); check the network, give "
-            f"a file, or with encoder tu-tf_efficientnet_lite0 take encoder_weights={LITE0!r}, which needs no network"
+            f"the imagenet weights of smp.{name}'s encoder cannot be had ({_first_line(error)}); check the network, "
+            f"give a file, or take encoder 'tu-tf_efficientnet_lite0' with encoder_weights={LITE0!r}: no network needed"
         ) from error
-    except (ValueError, TypeError, KeyError, IndexError, AttributeError, AssertionError, RuntimeError, ArithmeticError) as error:
+    except _REFUSALS as error:
         raise ModelError(f"smp.{name} cannot be built with {dict(arguments)}: {_first_line(error)}") from error
 
 
@@ -96,4 +100,5 @@ def stride_multiple(model: nn.Module) -> int:
     by_class = {architecture: name for name, architecture in _ARCHITECTURES.items()}
     if type(model) not in by_class:
         raise ModelError(f"{type(model).__name__} is not a network of geoseg.models.create_model")
-    return int(model.encoder.output_stride) * _MORE_POOLING.get(by_class[type(model)], 1)
+    stride: Any = model.get_submodule("encoder").output_stride
+    return int(stride) * _MORE_POOLING.get(by_class[type(model)], 1)

@@ -4,6 +4,7 @@ https://arxiv.org/abs/1505.04597. Same-padded convolutions, so that the map has 
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Literal
 
 import torch
@@ -19,8 +20,8 @@ class UNet(nn.Module):
     """A contracting path, an expanding path, and skips between the two, for images of any size from 1×1 up.
 
     Pooling rounds up, so that the last row or column of an odd side is pooled too; what upsampling then gives too much
-    is cut off before it meets the skip. For sides that are multiples of ``2 ** (depth - 1)`` this is the paper's network
-    with padding. The original, one band and two classes without batch normalisation, has 31,030,658 parameters.
+    is cut off before it meets the skip. With sides that are multiples of ``2 ** (depth - 1)`` this is the paper's
+    network with padding. The original, one band and two classes without batch normalisation, has 31,030,658 parameters.
 
     Args:
         bands: Input channels.
@@ -53,7 +54,7 @@ class UNet(nn.Module):
             _double(before, after, batch_norm) for before, after in zip([bands, *widths[:-1]], widths, strict=True)
         )
         upwards = widths[::-1]
-        self.up = nn.ModuleList(_up(below, above, upsampling) for below, above in zip(upwards, upwards[1:], strict=False))
+        self.up = nn.ModuleList(_up(below, above, upsampling) for below, above in pairwise(upwards))
         self.merge = nn.ModuleList(_double(2 * above, above, batch_norm) for above in upwards[1:])
         self.classifier = nn.Conv2d(width, classes, kernel_size=1)
         self.apply(_initialise)
@@ -97,10 +98,11 @@ def _initialise(module: nn.Module) -> None:
             nn.init.zeros_(module.bias)
 
 
-def _check(width: int, depth: int, batch_norm: bool, upsampling: str) -> None:
+def _check(width: object, depth: object, batch_norm: object, upsampling: object) -> None:
+    # The values may come from a file: True is no width.
     if not (type(width) is int and 1 <= width <= 512 and type(depth) is int and 1 <= depth <= 8):
-        raise ParameterError(f"unet: width {width!r}, depth {depth!r}; give a width of 1..512 and a depth of 1..8 levels")
+        raise ParameterError(f"unet: width {width!r}, depth {depth!r}; give a width of 1..512 and 1..8 levels")
     if not isinstance(batch_norm, bool) or upsampling not in ("transposed", "bilinear"):
         raise ParameterError(
-            f"unet: batch_norm {batch_norm!r}, upsampling {upsampling!r}; give true or false, and transposed or bilinear"
+            f"unet: batch_norm {batch_norm!r}, upsampling {upsampling!r}; give a bool, and transposed or bilinear"
         )

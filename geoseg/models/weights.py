@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -100,7 +101,7 @@ def _build(spec: ModelSpec) -> nn.Module:
         return create_model(spec.architecture, bands=len(spec.bands), classes=len(spec.classes), **_plain(spec))
 
 
-def _plain(spec: ModelSpec) -> dict[str, object]:
+def _plain(spec: ModelSpec) -> dict[str, Any]:
     taken = sorted({"name", "bands", "classes", "encoder_weights"} & set(spec.options))
     if taken:
         raise ModelError(f"the spec of model {spec.name!r} has options {', '.join(taken)}, which are not options")
@@ -118,8 +119,7 @@ def _check_fits(state: Mapping[str, torch.Tensor], own: Mapping[str, torch.Tenso
         | {
             name
             for name in set(state) & set(own)
-            if state[name].shape != own[name].shape
-            or state[name].is_floating_point() != own[name].is_floating_point()
+            if state[name].shape != own[name].shape or state[name].is_floating_point() != own[name].is_floating_point()
         }
     )
     if different:

@@ -6,9 +6,12 @@ import os
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import rasterio.shutil
 from rasterio.control import GroundControlPoint as RasterioPoint
 from rasterio.crs import CRS
+from rasterio.windows import Window as Rectangle
 
 from geoseg.errors import OutputError
 from geoseg.grids import Grid
@@ -49,9 +52,28 @@ def same_crs(cog: Path, grid: Grid) -> bool:
         OutputError: Anything else about it is not.
     """
     with open_dataset(cog) as dataset:
-        found = grid_of(dataset, str(cog))
+        found = grid_of(dataset, cog.name)
     if (found.transform, found.shape, found.gcps) != (grid.transform, grid.shape, grid.gcps):
         raise OutputError(f"the grid did not survive writing: {found} instead of {grid}; please report this")
     if found.crs_wkt is None or grid.crs_wkt is None:
         return found.crs_wkt == grid.crs_wkt
     return bool(CRS.from_wkt(found.crs_wkt) == CRS.from_wkt(grid.crs_wkt))
+
+
+def check_pixels(cog: Path, counts: npt.NDArray[np.int64]) -> None:
+    """Read all pixels back. A block that did not reach the disk would otherwise read as no data, silently.
+
+    Args:
+        cog: The finished file.
+        counts: (256,) how many pixels of each value were written.
+
+    Raises:
+        OutputError: The file holds other values.
+    """
+    found = np.zeros(256, np.int64)
+    with open_dataset(cog) as dataset:
+        for top in range(0, dataset.height, BLOCK):
+            rows = dataset.read(1, window=Rectangle(0, top, dataset.width, min(BLOCK, dataset.height - top)))
+            found += np.bincount(rows.ravel(), minlength=256)
+    if not np.array_equal(found, counts):
+        raise OutputError(f"{np.abs(found - counts).sum() // 2} pixels did not reach the disk; is it full or failing?")

@@ -32,7 +32,6 @@ _REMOTE = re.compile(r"\b(https?|ftp|s3|gs|az|abfss?|oss)://|/vsi(curl|s3|gs|az|
 _VIRTUAL = re.compile(r"[a-z][a-z0-9+.-]*://|/vsi|GTIFF_DIR:", re.I)
 _ABSENT = re.compile(r"no such file|does not exist|404|not found|could not (resolve|connect)|failed to connect", re.I)
 _TIFF_OR_HFA = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"EHFA")
-_GDAL_LOGGERS = ("rasterio._err", "rasterio._env")
 
 GDAL_ERRORS = (RasterioError, CPLE_BaseError, OSError)
 """What rasterio raises when GDAL fails."""
@@ -63,18 +62,14 @@ def environment(cache: int = DEFAULT_CACHE, *, remote: bool = False) -> rasterio
 
 
 @contextmanager
-def gdal_messages() -> Iterator[list[tuple[int, str]]]:
-    """Collect (logging level, text) of what GDAL says on this thread; some damage is only ever a warning."""
-    messages: list[tuple[int, str]] = []
-    collector = _Collector(messages)
-    loggers = [logging.getLogger(name) for name in _GDAL_LOGGERS]
-    for logger in loggers:
-        logger.addHandler(collector)
+def gdal_messages() -> Iterator[list[str]]:
+    """Collect what GDAL says on this thread: some damage is only ever a warning, or a line in rasterio's log."""
+    messages: list[str] = []
+    _LISTENER.open.append(messages)
     try:
         yield messages
     finally:
-        for logger in loggers:
-            logger.removeHandler(collector)
+        _LISTENER.open.pop()
 
 
 @contextmanager
@@ -129,24 +124,30 @@ def grid_of(dataset: DatasetReader, name: str) -> Grid:
         with suppress(ParameterError):
             points_wkt = points_crs.to_wkt(version="WKT2_2019") if points_crs else None
             return Grid(points_wkt, Affine.identity(), dataset.height, dataset.width, gcps)
-        log.warning("%s: its %d ground control points span no area and are not used", name, len(gcps))
+        log.warning("%s: its %d ground control points have no CRS or span no area: they are not used", name, len(gcps))
     try:
         return Grid(wkt, transform, dataset.height, dataset.width)
     except ParameterError as error:
         raise RasterError(f"{name}: {error}; georeference the file anew (gdal_edit.py -a_ullr or -unsetgt)") from error
 
 
-class _Collector(logging.Handler):
-    """Keeps the messages of the thread that made it."""
+class _Listener(threading.local):
+    """Hears rasterio's loggers from level INFO on, where it reports failed writes, and lets nothing more through."""
 
-    def __init__(self, messages: list[tuple[int, str]]) -> None:
-        super().__init__(logging.WARNING)
-        self._messages = messages
-        self._thread = threading.get_ident()
+    def __init__(self) -> None:
+        self.open: list[list[str]] = []
 
-    def emit(self, record: logging.LogRecord) -> None:
-        if record.thread == self._thread:
-            self._messages.append((record.levelno, " ".join(record.getMessage().split())))
+    def __call__(self, record: logging.LogRecord) -> bool:
+        text = " ".join(record.getMessage().split()).removesuffix("'").rpartition("msg='")[2]
+        for messages in self.open:
+            messages.append(text)
+        return record.levelno >= logging.getLogger("rasterio").getEffectiveLevel()
+
+
+_LISTENER = _Listener()
+for _name in ("rasterio._err", "rasterio._env"):
+    logging.getLogger(_name).setLevel(logging.INFO)
+    logging.getLogger(_name).addFilter(_LISTENER)
 
 
 @contextmanager

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import logging
 import os
+import re
 import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from geoseg.errors import GeosegError, OutputError, OutputExistsError
+from geoseg.errors import MissingFileError, OutputError, OutputExistsError, RasterError
 from geoseg.rasters.opening import GDAL_ERRORS, environment, gdal_messages, reason
 
 _SUFFIXES = (".tif", ".tiff")
+_WRITE_FAILURE = re.compile(r"write error|error writing|error while writing|no space left|too large", re.IGNORECASE)
 _COMPANIONS = (".aux.xml", ".ovr", ".msk", ".msk.ovr")
 
 
@@ -55,16 +56,17 @@ def write_errors(path: Path) -> Iterator[None]:
 
     GDAL writes blocks when its cache is full or the file is closed, and rasterio raises for neither.
     """
-    try:
-        with environment(), gdal_messages() as messages:
+    failure: BaseException | None = None
+    with environment(), gdal_messages() as messages:
+        try:
             yield
-    except GDAL_ERRORS as error:
-        if isinstance(error, GeosegError):
+        except (OutputError, OutputExistsError):
             raise
-        raise OutputError(f"{path} cannot be written: {reason(error)}; is the disk full or read-only?") from error
-    failures = [text for level, text in messages if level >= logging.ERROR]
-    if failures:
-        raise OutputError(f"{path} cannot be written: {failures[0][:300]}; is the disk full or read-only?")
+        except (*GDAL_ERRORS, RasterError, MissingFileError) as error:
+            failure = error
+    why = next((text for text in messages if _WRITE_FAILURE.search(text)), reason(failure) if failure else None)
+    if why is not None:
+        raise OutputError(f"{path} cannot be written ({why[:200]}); is the disk full or read-only?") from failure
 
 
 def publish(path: Path, finished: Path, sidecars: Mapping[Path, Path], overwrite: bool) -> None:

@@ -127,7 +127,7 @@ class Scene:
             own = None
             if self._has_own_validity:
                 own = dataset.read_masks(self.bands[0], window=rectangle, out_shape=(rows, cols))
-        for _, text in messages:
+        for text in messages:
             if _DAMAGE.search(text):
                 raise OSError(text)
         values, alpha = samples[: len(self.bands)], samples[len(self.bands) :]

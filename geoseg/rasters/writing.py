@@ -28,7 +28,7 @@ from geoseg.errors import OutputError, ParameterError
 from geoseg.grids import Grid
 from geoseg.legend import NODATA_ID, Legend
 from geoseg.qgis import confidence_qml, pam_xml, raster_qml
-from geoseg.rasters.cog import BLOCK, bigtiff, georeference, same_crs, to_cog
+from geoseg.rasters.cog import BLOCK, bigtiff, check_pixels, georeference, same_crs, to_cog
 from geoseg.rasters.publishing import check_output, publish, temporary_names, write_errors
 from geoseg.tiling import Window
 
@@ -244,6 +244,7 @@ def _write_raster(
         with write_errors(path):
             to_cog(stream, cog, grid, layout.overviews)
             stream.unlink()
+            check_pixels(cog, writer.counts)
             sidecars = _write_sidecars(base, path, cog, grid, layout, writer.counts)
             publish(path, cog, sidecars, overwrite)
 

@@ -1,5 +1,7 @@
 """Training of a network on labelled imagery, in plain torch.
 
+Example::
+
     from geoseg.training import Sample, train_on_arrays
 
     trained = train_on_arrays([Sample(pixels, labels)], legend, "unet", options={"width": 16, "depth": 4}, seconds=100)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
+from torch.utils import deterministic
 
 from geoseg.config import ModelSpec
 from geoseg.errors import ModelError, ParameterError
@@ -133,10 +134,10 @@ def train_on_arrays(
         model = create_model(architecture, bands=bands, classes=len(legend), encoder_weights=encoder_weights, **options)
         _check_chip_size(chip_size, stride_multiple(model))
         losses = _fit(
-            model.to(torch.device(device), memory_format=torch.channels_last),
+            model.to(torch.device(device)).to(memory_format=torch.channels_last),
             chips, np.random.default_rng(seed), steps, seconds, batch, lr, weight_decay, progress,
         )  # fmt: skip
-    model = model.to("cpu", memory_format=torch.contiguous_format).eval()
+    model = model.cpu().to(memory_format=torch.contiguous_format).eval()
     dtype = samples[0].pixels.dtype.name
     return Trained(model, stats, legend, value_range, architecture, options, dtype, chip_size, tuple(losses))
 
@@ -150,14 +151,16 @@ def _check(samples: Sequence[Sample], steps: int, seconds: float | None, batch: 
         raise ParameterError(f"the training scenes differ ({listed}); give one number of bands and one dtype")
     if steps < 1 or batch < 2 or not lr > 0 or (seconds is not None and not seconds > 0):
         raise ParameterError(
-            f"steps {steps}, seconds {seconds}, batch {batch}, lr {lr}: give steps >= 1, seconds > 0, batch >= 2, lr > 0"
+            f"steps {steps}, seconds {seconds}, batch {batch}, lr {lr}: at least 1 step and 2 chips, the others above 0"
         )
 
 
 def _check_chip_size(chip_size: int, multiple: int) -> None:
     if chip_size % multiple:
         above = math.ceil(chip_size / multiple) * multiple
-        raise ParameterError(f"chip size {chip_size} is not a multiple of {multiple}, as this network needs; give {above}")
+        raise ParameterError(
+            f"chip size {chip_size} is not a multiple of {multiple} as this network needs; give {above}"
+        )
 
 
 def _fit(
@@ -187,7 +190,7 @@ def _fit(
         optimizer.step()
         losses.append(loss.item())
         if not math.isfinite(losses[-1]):
-            raise ModelError(f"the loss became {losses[-1]} at step {len(losses)}; give a lower learning rate than {lr}")
+            raise ModelError(f"the loss became {losses[-1]} at step {len(losses)}; give a lower lr than {lr}")
         if progress is not None:
             progress(len(losses), steps, losses[-1])
     return losses
@@ -215,10 +218,14 @@ def _deterministic(seed: int) -> Iterator[None]:
     """Seed torch, and refuse operations that do not repeat; afterwards everything is as it was."""
     before = torch.are_deterministic_algorithms_enabled()
     warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    fill = deterministic.fill_uninitialized_memory
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(seed)
         torch.use_deterministic_algorithms(True)
+        # Nothing here reads memory before writing it, and filling it first takes a quarter of the time.
+        deterministic.fill_uninitialized_memory = False
         try:
             yield
         finally:
             torch.use_deterministic_algorithms(before, warn_only=warn_only)
+            deterministic.fill_uninitialized_memory = fill

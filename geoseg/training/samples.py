@@ -60,7 +60,8 @@ class Sample:
     def present_samples(self) -> Bool:
         """(C, H, W) bool: where each band holds a number."""
         shown = np.ones(self.pixels.shape, np.bool_) if self.present is None else self.present
-        return np.broadcast_to(shown, self.pixels.shape) & np.isfinite(self.pixels)
+        finite: Bool = np.broadcast_to(shown, self.pixels.shape) & np.isfinite(self.pixels)
+        return finite
 
 
 def band_statistics(samples: Sequence[Sample]) -> tuple[BandStats, tuple[float, float]]:
@@ -146,7 +147,8 @@ class Chips:
         pixels = self._stats.normalize(np.where(present, self._samples[which].pixels[:, rows, cols], 0), present)
         if self._augment:
             pixels = _vary_light(pixels, present, rng)
-        return self._turn(_pad(pixels, self._size, 0.0), _pad(self._indices[which][rows, cols], self._size, IGNORE_ID), rng)
+        indices = _pad(self._indices[which][rows, cols], self._size, IGNORE_ID)
+        return self._turn(_pad(pixels, self._size, 0.0), indices, rng)
 
     def _window(self, which: int, rng: np.random.Generator) -> tuple[slice, slice]:
         """A random place, drawn again while it has no label."""
@@ -194,7 +196,7 @@ def _indices(sample: Sample, present: Bool, table: Bytes, legend: Legend) -> Byt
     if (indices == _UNKNOWN).any():
         found = ", ".join(map(str, np.unique(sample.labels[indices == _UNKNOWN])))
         raise ParameterError(
-            f"{sample.name}: labels hold class ids {found}, which are not in the legend ({', '.join(map(str, legend.ids))})"
+            f"{sample.name}: labels hold class ids {found}; the legend has {', '.join(map(str, legend.ids))}"
         )
     indices[~present.any(axis=0)] = IGNORE_ID
     return indices
