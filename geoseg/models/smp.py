@@ -21,8 +21,8 @@ _ARCHITECTURES: Mapping[str, type[nn.Module]] = segmentation_models_pytorch.MODE
 # What create_model says itself, and what would make the output something else than logits.
 _NOT_OPTIONS = ("self", "in_channels", "classes", "encoder_name", "encoder_weights", "activation", "aux_params")
 
-# PAN pools the encoder's last map three times more.
-_MORE_POOLING = {"pan": 8}
+# PAN pools the encoder's last map three times more, DPT halves it once.
+_MORE_POOLING = {"dpt": 2, "pan": 8}
 
 # "tu-" stands for any network of timm. No colons or slashes: "hf-hub:..." and "local-dir:..." would load foreign code's
 # configuration.

@@ -16,7 +16,7 @@ from rasterio.io import DatasetReader
 from geoseg.errors import LegendError, RasterError
 from geoseg.legend import IGNORE_ID, NODATA_ID, ClassDef, Legend
 from geoseg.qgis import parse_pam
-from geoseg.rasters.opening import is_remote, open_dataset
+from geoseg.rasters.opening import open_dataset, stands_alone
 from geoseg.rasters.reading import Scene
 from geoseg.rasters.writing import LEGEND_TAG
 from geoseg.tiling import Window
@@ -184,8 +184,8 @@ def _described(dataset: DatasetReader, path: str | Path) -> tuple[dict[int, str]
     colors: dict[int, str] = {}
     if dataset.colorinterp[0] == ColorInterp.palette:
         colors = {v: f"#{r:02x}{g:02x}{b:02x}" for v, (r, g, b, _) in dataset.colormap(1).items()}
-    sidecar = Path(f"{path}.aux.xml")
-    if not is_remote(path) and sidecar.is_file():
+    sidecar = Path(f"{str(path).removeprefix('file://')}.aux.xml")
+    if not stands_alone(path) and sidecar.is_file():
         more_names, more_colors = parse_pam(sidecar.read_text(encoding="utf-8", errors="replace"))
         names |= more_names
         colors |= more_colors

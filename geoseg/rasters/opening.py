@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import rasterio
 from affine import Affine
 from rasterio._err import CPLE_BaseError
@@ -39,20 +40,20 @@ GDAL_ERRORS = (RasterioError, CPLE_BaseError, OSError)
 DEFAULT_CACHE = 64 * 2**20
 
 
-def environment(cache: int = DEFAULT_CACHE, *, remote: bool = False) -> rasterio.Env:
+def environment(cache: int = DEFAULT_CACHE, *, alone: bool = False) -> rasterio.Env:
     """GDAL's settings for one operation, on the thread that runs it.
 
     Args:
         cache: Block cache of the process, in bytes. GDAL's own default is 5 % of the memory: it would grow with the
             scene and be taken for a leak.
-        remote: The file is behind a URL: no listing of its folder, no search for sidecars, and retries.
+        alone: Do not list the folder of a file or look for sidecars, and try again where a network fails.
     """
     options: dict[str, Any] = {
         "GDAL_CACHEMAX": cache,
         "GDAL_NUM_THREADS": str(min(4, os.cpu_count() or 1)),
         "GDAL_PNG_WHOLE_IMAGE_OPTIM": False,  # this path of GDAL takes a truncated PNG for zeros
     }
-    if remote:
+    if alone:
         options |= {
             "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
             "GDAL_HTTP_MAX_RETRY": "3",
@@ -77,13 +78,14 @@ def open_dataset(path: str | Path) -> Iterator[DatasetReader]:
     """Open a raster for reading, whoever made it.
 
     Args:
-        path: Local path, ``/vsi...``, or a URL as GDAL reads it. A VRT must be local and named ``.vrt``.
+        path: Local path, ``/vsi...``, or a URL as GDAL reads it. A VRT must be local and named ``.vrt``. Sidecars
+            (``.aux.xml``, ``.ovr``, ``.msk``) are used with plain local paths only.
 
     Raises:
         MissingFileError: There is nothing under that name, or it cannot be reached.
         RasterError: It is not a raster of an accepted format, or tries to make another file be read.
     """
-    name = str(path)
+    name = str(path).removeprefix("file://")
     _check_local(name)
     with _open(name) as dataset:
         if dataset.driver != "VRT":
@@ -95,8 +97,7 @@ def open_dataset(path: str | Path) -> Iterator[DatasetReader]:
 
 def display_name(path: str | Path) -> str:
     """The name for messages and metadata: without passwords and signatures of a URL."""
-    name = str(path)
-    return re.sub(r"//[^/@]*@", "//", name).split("?")[0] if _VIRTUAL.match(name) else name
+    return _without_secrets(str(path))
 
 
 def is_remote(path: str | Path) -> bool:
@@ -104,10 +105,15 @@ def is_remote(path: str | Path) -> bool:
     return _REMOTE.search(str(path)) is not None
 
 
+def stands_alone(path: str | Path) -> bool:
+    """Whether ``path`` is read without sidecars: a URL, or inside an archive, where they cannot be looked at first."""
+    return is_remote(path) or _VIRTUAL.match(str(path).removeprefix("file://")) is not None
+
+
 def reason(error: BaseException) -> str:
     """What GDAL said last, in one line."""
     text = str(error.__cause__ or error)
-    return " ".join(text.split())[:300]
+    return _without_secrets(" ".join(text.split()))[:300]
 
 
 def grid_of(dataset: DatasetReader, name: str) -> Grid:
@@ -152,10 +158,10 @@ for _name in ("rasterio._err", "rasterio._env"):
 
 @contextmanager
 def _open(name: str) -> Iterator[DatasetReader]:
-    remote, shown = is_remote(name), display_name(name)
-    drivers = [*_DRIVERS, "VRT"] if _is_named_vrt(name) and not remote else list(_DRIVERS)
+    shown = display_name(name)
+    drivers = [*_DRIVERS, "VRT"] if _is_named_vrt(name) and not is_remote(name) else list(_DRIVERS)
     try:
-        with environment(remote=remote), gdal_messages(), warnings.catch_warnings():
+        with environment(alone=stands_alone(name)), gdal_messages(), warnings.catch_warnings():
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
             # rasterio.open takes one driver only; the class it opens takes the allow-list.
             dataset = DatasetReader(name, driver=drivers)
@@ -168,7 +174,7 @@ def _open(name: str) -> Iterator[DatasetReader]:
 def _refusal(name: str, shown: str, why: str) -> MissingFileError | RasterError:
     """The error for a name that GDAL does not open."""
     start = _first_bytes(name)
-    if b"<VRTDataset" in start:
+    if b"<VRTDataset" in start and not _is_named_vrt(name):
         return RasterError(
             f"{shown} is a VRT, which can make any other file be read; if you trust it, "
             "keep it on a local disk under a name that ends in .vrt"
@@ -178,6 +184,11 @@ def _refusal(name: str, shown: str, why: str) -> MissingFileError | RasterError:
     if not start and _ABSENT.search(why):
         return MissingFileError(f"{shown} does not exist or cannot be reached: {why}")
     return RasterError(f"{shown} is not a raster that geoseg can open ({', '.join(_DRIVERS)}, .vrt): {why}")
+
+
+def _without_secrets(text: str) -> str:
+    """Take user, password and query out of every URL in a text."""
+    return re.sub(r"(://)[^/@\s]*@", r"\1", re.sub(r"(://[^\s?']*)\?[^\s']*", r"\1", text))
 
 
 def _is_named_vrt(name: str) -> bool:
@@ -211,14 +222,12 @@ def _check_local(name: str) -> None:
 
 def _check_companions(dataset: DatasetReader, name: str) -> None:
     """Overviews and validity may lie in companion files, which GDAL opens with any driver, VRT included."""
-    if is_remote(name):
-        return  # opened without companions
     folder, stem = Path(name).parent, Path(name).stem
     pointed = dataset.tags(ns="OVERVIEWS").get("OVERVIEW_FILE")
     own = [Path(f) for f in dataset.files[1:] if f.lower().endswith((".ovr", ".msk"))]
     if pointed is not None:
         companion = folder / pointed.removeprefix(":::BASE:::")
-        if companion.parent != folder or not companion.name.startswith(stem):
+        if stands_alone(name) or companion.parent != folder or not companion.name.startswith(stem):
             raise RasterError(f"{name} names {pointed} as its overviews, a file that is not its own; remove that tag")
         own.append(companion)
     for companion in own:
@@ -240,4 +249,4 @@ def _check_size(dataset: DatasetReader, name: str) -> None:
 
 
 def _itemsize(dtype: str) -> int:
-    return 4 if dtype == "complex_int16" else int(rasterio.dtypes.np.dtype(dtype).itemsize)
+    return 4 if dtype == "complex_int16" else np.dtype(dtype).itemsize

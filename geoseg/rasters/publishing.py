@@ -13,7 +13,9 @@ from geoseg.errors import MissingFileError, OutputError, OutputExistsError, Rast
 from geoseg.rasters.opening import GDAL_ERRORS, environment, gdal_messages, reason
 
 _SUFFIXES = (".tif", ".tiff")
-_WRITE_FAILURE = re.compile(r"write error|error writing|error while writing|no space left|too large", re.IGNORECASE)
+_WRITE_FAILURE = re.compile(
+    r"write error|error writing|error while writing|no space left|file too large", re.IGNORECASE
+)
 _COMPANIONS = (".aux.xml", ".ovr", ".msk", ".msk.ovr")
 
 

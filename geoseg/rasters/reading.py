@@ -23,9 +23,9 @@ from geoseg.rasters.opening import (
     environment,
     gdal_messages,
     grid_of,
-    is_remote,
     open_dataset,
     reason,
+    stands_alone,
 )
 from geoseg.rasters.validity import DTYPES, Pixels, Values, joined, judge, stored_nodata
 from geoseg.tiling import Window
@@ -60,6 +60,7 @@ class Scene:
         self._dataset = dataset
         self._path = path
         self._lock = threading.Lock()
+        self._damage: CorruptRasterError | None = None
         self.bands, self._alpha = _select(dataset, self.name, bands)
         self.dtype = _common_dtype(dataset, self.name, self.bands)
         self.grid = grid_of(dataset, self.name)
@@ -82,11 +83,7 @@ class Scene:
         height, width = self.grid.shape
         if window.row_off < 0 or window.col_off < 0 or window.row_end > height or window.col_end > width:
             raise ParameterError(f"the window ({window}) reaches outside {self.name} of {height}×{width} pixels")
-        with self._lock:
-            try:
-                return self._fetch(self._dataset, window, window.height, window.width)
-            except GDAL_ERRORS as error:
-                raise self._located(window, error) from error
+        return self._guarded(window, window.height, window.width)
 
     def sample(self, max_side: int = 512) -> Pixels:
         """Pixels from all over the scene, at most about ``max_side`` squared, for statistics.
@@ -100,14 +97,7 @@ class Scene:
         if height * width > _SAMPLED_WHOLE and not self._dataset.overviews(self.bands[0]):
             return self._sample_patches(max_side)
         scale = max_side / max(height, width)
-        with self._lock:
-            try:
-                whole = Window(0, 0, height, width)
-                return self._fetch(self._dataset, whole, max(1, round(height * scale)), max(1, round(width * scale)))
-            except GDAL_ERRORS as error:
-                raise CorruptRasterError(
-                    f"{self.name}: a block cannot be decoded while sampling: {reason(error)}"
-                ) from error
+        return self._guarded(Window(0, 0, height, width), max(1, round(height * scale)), max(1, round(width * scale)))
 
     def _sample_patches(self, max_side: int) -> Pixels:
         height, width = self.grid.shape
@@ -119,10 +109,21 @@ class Scene:
             bands.append(joined(row, -1))
         return joined(bands, -2)
 
+    def _guarded(self, window: Window, rows: int, cols: int) -> Pixels:
+        """Fetch, and say where it fails. GDAL may keep what it made of a bad block, so one failure ends the reading."""
+        with self._lock:
+            if self._damage is not None:
+                raise CorruptRasterError(str(self._damage))
+            try:
+                return self._fetch(self._dataset, window, rows, cols)
+            except GDAL_ERRORS as error:
+                self._damage = self._located(window, error)
+                raise self._damage from error
+
     def _fetch(self, dataset: DatasetReader, window: Window, rows: int, cols: int) -> Pixels:
         """Read a window into ``rows`` × ``cols`` pixels."""
         rectangle = Rectangle(window.col_off, window.row_off, window.width, window.height)
-        with environment(self._cache, remote=is_remote(self._path)), gdal_messages() as messages:
+        with environment(self._cache, alone=stands_alone(self._path)), gdal_messages() as messages:
             samples = _read_bands(dataset, [*self.bands, *self._alpha], rectangle, rows, cols)
             own = None
             if self._has_own_validity:
@@ -144,7 +145,9 @@ class Scene:
                         f"{self.name}: the block at {block} cannot be decoded ({reason(inner)}); "
                         "the file is damaged or cut short: copy or download it again"
                     )
-        return CorruptRasterError(f"{self.name}: {window} cannot be read ({reason(error)}); try again")
+        return CorruptRasterError(
+            f"{self.name}: {window} cannot be read ({reason(error)}); try again, or remake its overviews"
+        )
 
     def _block_row_bytes(self) -> int:
         rows, cols = self.block_shape
@@ -241,7 +244,7 @@ def _notices(scene: Scene, dataset: DatasetReader, alpha: Sequence[int]) -> Iter
             f"band {band} is tagged alpha: it tells where data is and is not read as a band; "
             "if it holds data (near infrared), name it in bands"
         )
-    if MaskFlags.per_dataset in dataset.mask_flag_enums[scene.bands[0] - 1] and not alpha:
+    if scene._has_own_validity:
         yield "it has a validity band of its own: no data where that is 0"
     for value in sorted({v for v, s in zip(scene.nodata, scene._nodata, strict=True) if v is not None and s is None}):
         if not math.isnan(value) or not scene.dtype.startswith("float"):

@@ -22,7 +22,7 @@ CROPS = np.array(
     np.float32,
 )
 GRASSES = np.array([[104, 120, 72], [118, 128, 80], [134, 134, 90]], np.float32)
-ROOFS = np.array([[158, 92, 72], [140, 80, 64], [112, 110, 112], [96, 96, 100], [182, 176, 168]], np.float32)
+ROOFS = np.array([[158, 92, 72], [140, 80, 64], [104, 104, 112], [84, 86, 94], [182, 176, 168]], np.float32)
 
 
 def paint(rng: np.random.Generator, plan: Landscape) -> npt.NDArray[np.uint8]:
@@ -44,8 +44,8 @@ def paint(rng: np.random.Generator, plan: Landscape) -> npt.NDArray[np.uint8]:
     image *= _shade(plan.labels)[..., None]
     woods = plan.labels == land.FOREST
     image[woods] = _crowns(rng, shape)[woods]
-    image *= (1.14 + 0.08 * smooth_noise(rng, shape, 700))[..., None]
-    image += 5 * smooth_noise(rng, shape, 900)[..., None] * np.array([1.0, 0.2, -1.0], np.float32)
+    image *= (1.14 + 0.04 * smooth_noise(rng, shape, 400))[..., None]
+    image += 2 * smooth_noise(rng, shape, 400)[..., None] * np.array([1.0, 0.2, -1.0], np.float32)
     image = ndimage.gaussian_filter(image, (0.6, 0.6, 0))
     image += 3.5 * rng.standard_normal(image.shape, dtype=np.float32)
     return np.ascontiguousarray(np.clip(np.rint(image), 1, 255).astype(np.uint8).transpose(2, 0, 1))
@@ -60,7 +60,7 @@ def _grass(rng: np.random.Generator, plan: Landscape) -> Color:
     """Mottled without direction."""
     shape = plan.labels.shape
     color = GRASSES[rng.integers(0, len(GRASSES), land.PARCELS)[plan.parcel]]
-    color = color + 9 * smooth_noise(rng, shape, 60)[..., None] * np.array([1.0, 0.5, 0.6], np.float32)
+    color = color + 8 * smooth_noise(rng, shape, 60)[..., None] * np.array([1.0, 0.5, 0.6], np.float32)
     return _tinted(color, 1 + 0.07 * fractal_noise(rng, shape, 16, octaves=4))
 
 

@@ -218,14 +218,15 @@ def _deterministic(seed: int) -> Iterator[None]:
     """Seed torch, and refuse operations that do not repeat; afterwards everything is as it was."""
     before = torch.are_deterministic_algorithms_enabled()
     warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
-    fill = deterministic.fill_uninitialized_memory
+    memory: Any = deterministic  # has no type information
+    fill = memory.fill_uninitialized_memory
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(seed)
         torch.use_deterministic_algorithms(True)
         # Nothing here reads memory before writing it, and filling it first takes a quarter of the time.
-        deterministic.fill_uninitialized_memory = False
+        memory.fill_uninitialized_memory = False
         try:
             yield
         finally:
             torch.use_deterministic_algorithms(before, warn_only=warn_only)
-            deterministic.fill_uninitialized_memory = fill
+            memory.fill_uninitialized_memory = fill
