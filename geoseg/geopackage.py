@@ -29,8 +29,9 @@ from geoseg.qgis import layer_qml
 
 GEOMETRY_COLUMN = "geom"
 
-# Prefixes and names of tables that GeoPackage, SQLite and QGIS keep for themselves.
+# Beginnings of tables that GeoPackage, SQLite and QGIS keep for themselves; characters that GDAL refuses as the first.
 _RESERVED = ("gpkg", "rtree_", "sqlite_", "layer_styles")
+_NEVER_FIRST = "`~!@#$%^&*()+-={}|[]\\:\";'<>?,./ "
 
 # The columns in the words of QGIS (QgsOgrProviderUtils); NULL instead of '' in the first two hides the style from it.
 _CREATE_STYLES = """
@@ -59,10 +60,8 @@ def check_geopackage(path: Path, overwrite: bool) -> None:
         OutputError: It is no name for a GeoPackage; its folder is missing or read-only; or another program holds the
             existing file.
     """
-    if path.suffix.lower() != ".gpkg" or path.stem.lower().startswith(_RESERVED):
-        raise OutputError(
-            f"{path.name} is no name for a GeoPackage: it must end in .gpkg and not begin with {', '.join(_RESERVED)}"
-        )
+    if path.suffix.lower() != ".gpkg":
+        raise OutputError(f"{path} must end in .gpkg: polygons are written as GeoPackage")
     if path.is_dir():
         raise OutputError(f"{path} is a folder; name a file in it")
     if not path.parent.is_dir():
@@ -75,11 +74,17 @@ def check_geopackage(path: Path, overwrite: bool) -> None:
         _check_unused(path)
 
 
+def layer_name(path: Path) -> str:
+    """The layer of the GeoPackage ``path``: named as the file, where a layer may have that name."""
+    name = path.stem.lstrip(_NEVER_FIRST)
+    return f"land_cover_{name}" if not name or name.lower().startswith(_RESERVED) else name
+
+
 class LayerWriter:
     """Appends features to the one layer of a GeoPackage that is being written."""
 
     def __init__(self, path: Path, temporary: Path, crs_wkt: str | None, description: str) -> None:
-        self.layer = path.stem
+        self.layer = layer_name(path)
         self.temporary = temporary
         self.count = 0
         self._path = path

@@ -37,7 +37,7 @@ CONFIDENCE_TAG = "GEOSEG_CONFIDENCE"
 # Labels, patch ids and the temporary arrays of the labelling; polygons come on top, by what the map holds.
 _BYTES_PER_PIXEL = 16
 
-# Polygons written at once: enough to make the cost of opening the file small, few enough for little memory.
+# Polygons written at once: enough to make the cost of a writing small, few enough for little memory.
 _BATCH = 50_000
 
 _log = logging.getLogger("geoseg")
@@ -225,9 +225,20 @@ def _pixel_size(grid: Grid) -> float:
 def _write(layer: LayerWriter, describe: _Describer, batches: Iterator[tuple[NDArray[np.int64], Geometries]]) -> None:
     nothing = np.zeros(0, np.int64), np.zeros(0, object)
     layer.write(describe(*nothing))  # creates the layer, also where no polygon follows
-    for ids, polygons in batches:
-        for first in range(0, len(ids), _BATCH):
-            layer.write(describe(ids[first : first + _BATCH], polygons[first : first + _BATCH]))
+    for ids, polygons in _rebatch(batches):
+        layer.write(describe(ids, polygons))
+
+
+def _rebatch(batches: Iterator[tuple[NDArray[np.int64], Geometries]]) -> Iterator[tuple[NDArray[np.int64], Geometries]]:
+    """The same patches in the same order, ``_BATCH`` at a time: each writing opens and syncs the file."""
+    ids, polygons = np.zeros(0, np.int64), np.zeros(0, object)
+    for more_ids, more_polygons in batches:
+        ids, polygons = np.concatenate([ids, more_ids]), np.concatenate([polygons, more_polygons])
+        while len(ids) >= _BATCH:
+            yield ids[:_BATCH], polygons[:_BATCH]
+            ids, polygons = ids[_BATCH:], polygons[_BATCH:]
+    if len(ids):
+        yield ids, polygons
 
 
 class _Describer:

@@ -22,6 +22,7 @@ import rasterio
 import torch
 from torch import nn
 
+import geoseg
 from geoseg.config import ModelSpec
 from geoseg.legend import ClassDef, Legend
 from geoseg.metrics import confusion_matrix
@@ -59,8 +60,9 @@ def main() -> None:
     )  # fmt: skip
     log.info("trained in %.0f s", time.monotonic() - started)
     spec = trained.describe(
-        name="unet", bands=("red", "green", "blue"), gsd=10.0, purpose=PURPOSE, training_data=CREDIT, license=LICENSE
-    ).model_copy(update={"tile_size": 512})
+        name="unet", bands=("red", "green", "blue"), gsd=10.0, tile_size=512, geoseg_version=geoseg.__version__,
+        purpose=PURPOSE, training_data=CREDIT, license=LICENSE,
+    )  # fmt: skip
     save_model(arguments.output, trained.model, spec, half=True, overwrite=True)
     measured = held_out or read_samples(arguments.data / "validation")
     metrics = measure(arguments.output, measured)
@@ -77,7 +79,7 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder of the data set")
     parser.add_argument("--output", type=Path, required=True, help="model file to write")
-    parser.add_argument("--steps", type=int, default=1000, help="batches (default: %(default)s)")
+    parser.add_argument("--steps", type=int, default=600, help="batches (default: %(default)s)")
     parser.add_argument("--batch", type=int, default=8, help="chips in a batch (default: %(default)s)")
     parser.add_argument("--lr", type=float, default=1e-3, help="highest learning rate (default: %(default)s)")
     parser.add_argument(

@@ -19,7 +19,7 @@ LAYERS = (
     {"blending", "normalization", "metrics", "config"},
     {"grids", "polygons", "qgis"},
     {"rasters", "tracing", "geopackage", "samplers", "models", "predictors"},
-    {"inference", "vectorization", "evaluation", "training", "synthetic", "inspection", "doctor"},
+    {"inference", "vectorization", "evaluation", "training", "synthetic", "inspection", "doctor", "pictures"},
     {"__init__", "__main__", "cli"},
 )
 LAYER_OF = {unit: number for number, units in enumerate(LAYERS) for unit in units}

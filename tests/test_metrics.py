@@ -7,11 +7,12 @@ import json
 import numpy as np
 import numpy.typing as npt
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from geoseg.errors import ParameterError
 from geoseg.legend import Legend
 from geoseg.metrics import Metrics, confusion_matrix
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 IDS = (1, 2, 5, 9)
 

@@ -1,4 +1,7 @@
-"""Networks: published parameter counts, any input size, names, options, first weights. tests/test_model_files.py runs every SMP architecture."""
+"""Networks: published parameter counts, any input size, names, options, first weights.
+
+Every SMP architecture runs in test_model_files.py.
+"""
 
 from __future__ import annotations
 

@@ -71,7 +71,11 @@ def test_pam_has_the_columns_that_qgis_recognises() -> None:
         ("Value", "5"), ("Count", "1"), ("Class", "2"), ("Red", "6"), ("Green", "7"), ("Blue", "8"), ("Alpha", "9"),
     ]  # fmt: skip
     rows = [[f.text for f in row.findall("F")] for row in table.findall("Row")]
-    assert [r[:3] for r in rows] == [["1", "5", ODD.name_of(1)], ["3", str(2**33), ODD.name_of(3)], ["7", "0", ODD.name_of(7)]]
+    assert [r[:3] for r in rows] == [
+        ["1", "5", ODD.name_of(1)],
+        ["3", str(2**33), ODD.name_of(3)],
+        ["7", "0", ODD.name_of(7)],
+    ]
     assert rows[1][3:] == ["65", "155", "223", "255"]
 
 

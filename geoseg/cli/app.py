@@ -8,6 +8,7 @@ import typer
 
 from geoseg import __version__
 from geoseg.cli import console
+from geoseg.cli.demo import demo
 from geoseg.cli.doctor import doctor
 from geoseg.cli.evaluate import evaluate
 from geoseg.cli.info import info
@@ -46,5 +47,5 @@ def _geoseg(
     console.set_up_logging()
 
 
-for command in (predict, vectorize, evaluate, info, models, doctor):
+for command in (predict, vectorize, evaluate, info, models, doctor, demo):
     app.command()(command)

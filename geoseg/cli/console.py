@@ -36,15 +36,15 @@ state = _State()
 
 
 class _StderrHandler(logging.Handler):
-    """``warning: …`` and ``error: …``; notices plain. Steps over a progress bar."""
+    """``warning: …`` and ``error: …`` in one line; notices as they are. Steps over a progress bar."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write one line to the present stderr."""
+        """Write to the present stderr."""
         # rasterio logs every GDAL error that it also raises; geoseg.rasters listens and says what matters.
         if record.name.startswith("rasterio") and not state.debug:
             return
-        prefix = f"{record.levelname.lower()}: " if record.levelno >= logging.WARNING else ""
-        write_stderr(prefix + one_line(record.getMessage()))
+        text = record.getMessage()
+        write_stderr(f"{record.levelname.lower()}: {one_line(text)}" if record.levelno >= logging.WARNING else text)
 
 
 _handler = _StderrHandler()

@@ -27,6 +27,6 @@ def evaluate(
     with progress_bar("evaluate") as progress:
         result = geoseg.evaluate(prediction, reference, progress=progress)
     if json:
-        console.print_json(result)
+        console.print_json(result.to_dict())
     else:
         console.print_result(str(result))

@@ -1,9 +1,9 @@
 """Synthetic aerial imagery with exact labels, for tests, the demo and the notebook.
 
-    from geoseg.synthetic import make_scene
+from geoseg.synthetic import make_scene
 
-    scene = make_scene(Path("demo"), seed=0)
-    scene.scene, scene.truth, scene.legend
+scene = make_scene(Path("demo"), seed=0)
+scene.scene, scene.truth, scene.legend
 """
 
 from __future__ import annotations

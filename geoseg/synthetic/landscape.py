@@ -90,7 +90,7 @@ def _warped(rng: np.random.Generator, shape: tuple[int, int]) -> tuple[Field, Fi
 def _uses(rng: np.random.Generator, shape: tuple[int, int]) -> Cells:
     """Land use by district. Each column of districts has every use, so that any side of the scene shows every class."""
     row, col = np.indices(shape)
-    return _USES[(row + 2 * col + rng.integers(len(_USES))) % len(_USES)].ravel()
+    return np.asarray(_USES[(row + 2 * col + rng.integers(len(_USES))) % len(_USES)].ravel(), np.int32)
 
 
 def _parcels(rng: np.random.Generator, along: Field, across: Field, district: Cells) -> Cells:
@@ -121,7 +121,9 @@ def _water(rng: np.random.Generator, shape: tuple[int, int], road: Field) -> Fla
     """A river from the left edge to the right, and lakes between the roads."""
     height, width = shape
     middle = height * rng.uniform(0.42, 0.58)
-    bends = smooth_noise(rng, (1, width), 330)[0] * 0.11 * min(height, 2048) + smooth_noise(rng, (1, width), 110)[0] * 16
+    bends = (
+        smooth_noise(rng, (1, width), 330)[0] * 0.11 * min(height, 2048) + smooth_noise(rng, (1, width), 110)[0] * 16
+    )
     half_width = 30 + 7 * smooth_noise(rng, (1, width), 150)[0]
     slope = np.gradient(bends) if width > 1 else np.zeros(1, np.float32)
     rows = np.arange(height, dtype=np.float32)[:, None]
@@ -132,18 +134,20 @@ def _water(rng: np.random.Generator, shape: tuple[int, int], road: Field) -> Fla
 
 def _streets(along: Field, across: Field) -> Flags:
     """A street every second row of plots, and cross streets."""
-    return (_offset(across, STREET_EVERY) < STREET_HALF_WIDTH) | (_offset(along, CROSS_STREET_EVERY) < STREET_HALF_WIDTH)
+    return (_offset(across, STREET_EVERY) < STREET_HALF_WIDTH) | (
+        _offset(along, CROSS_STREET_EVERY) < STREET_HALF_WIDTH
+    )
 
 
 def _offset(position: Field, period: float) -> Field:
     """Distance to the nearest multiple of ``period``."""
-    return np.abs(np.mod(position + period / 2, period) - period / 2)
+    return np.asarray(np.abs(np.mod(position + period / 2, period) - period / 2), np.float32)
 
 
 def _houses(
     rng: np.random.Generator, along: Field, across: Field, district: Cells, village: Flags, free: Flags
 ) -> tuple[Cells, Field]:
-    """Number of the house (0 = none) and position across its roof; a house stands wholly on free ground or not at all."""
+    """Number of the house (0 = none) and position across its roof; a house stands on free ground or is left out."""
     plot = np.array([48.0, 56.0, 76.0], np.float32)[district % 3]
     row, col = np.floor(across / (STREET_EVERY / 2)).astype(np.int32), np.floor(along / plot).astype(np.int32)
     number = (row * 37 + col * 1009 + district * 211) % (HOUSES - 1) + 1

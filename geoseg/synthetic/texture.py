@@ -121,6 +121,6 @@ def _shade(labels: npt.NDArray[np.uint8]) -> Field:
     tall = np.isin(labels, (land.BUILDING, land.FOREST))
     shadow = np.zeros(labels.shape, np.bool_)
     for step in range(1, 8):
-        shadow[step:, step:] |= tall[:-step, :-step] if step < min(labels.shape) else False
+        shadow[step:, step:] |= tall[:-step, :-step]
     shadow &= labels != land.BUILDING
-    return (1 - 0.42 * ndimage.gaussian_filter(shadow.astype(np.float32), 0.8)).astype(np.float32)
+    return np.asarray(1 - 0.42 * ndimage.gaussian_filter(shadow.astype(np.float32), 0.8), np.float32)

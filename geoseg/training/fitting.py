@@ -61,7 +61,8 @@ class Trained:
         Args:
             name: What users call the model.
             bands: Band names in input order.
-            **more: Other fields of :class:`~geoseg.config.ModelSpec`, such as ``gsd``, ``purpose``, ``license``.
+            **more: Other fields of :class:`~geoseg.config.ModelSpec`, such as ``gsd``, ``purpose`` and ``license``, or
+                what is to stand for one that training knows, such as ``tile_size``.
         """
         known = {
             "architecture": self.architecture,
