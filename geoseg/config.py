@@ -10,8 +10,6 @@ from geoseg.errors import GeosegError, ModelError
 from geoseg.legend import Legend
 from geoseg.normalization import BandStats
 
-SPEC_VERSION = 1
-
 
 class ClassRecord(BaseModel):
     """One class as it stands in a file."""
@@ -50,7 +48,7 @@ class ModelSpec(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    spec_version: Literal[1] = SPEC_VERSION
+    spec_version: Literal[1] = 1
     name: Annotated[str, Field(min_length=1)]
     architecture: Annotated[str, Field(min_length=1)]
     options: dict[str, Any] = {}

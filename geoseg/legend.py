@@ -17,7 +17,7 @@ IGNORE_ID = 255
 
 MAX_CLASSES = 254
 
-# Paul Tol's "muted" and "light" qualitative schemes (https://sronpersonalpages.nl/~pault/), safe for colour-blind readers.
+# Paul Tol's "muted" and "light" qualitative schemes (https://sronpersonalpages.nl/~pault/), safe for the colour-blind.
 PALETTE = (
     "#117733", "#ddcc77", "#4477aa", "#cc6677", "#882255", "#44aa99", "#999933", "#aa4499",
     "#88ccee", "#332288", "#bbcc33", "#ee8866", "#77aadd", "#ffaabb", "#eedd88", "#aaaa00",
@@ -44,10 +44,12 @@ class ClassDef:
     color: str
 
     def __post_init__(self) -> None:
-        if isinstance(self.id, bool) or not isinstance(self.id, int) or not NODATA_ID < self.id < IGNORE_ID:
-            raise LegendError(f"class id {self.id!r} is not an integer in 1..{MAX_CLASSES}")
-        if not isinstance(self.name, str) or not self.name.strip() or not self.name.isprintable():
-            raise LegendError(f"class {self.id} has no printable name: {self.name!r}")
+        class_id: object = self.id  # what a caller without a type checker may have given
+        if isinstance(class_id, bool) or not isinstance(class_id, int) or not NODATA_ID < class_id < IGNORE_ID:
+            raise LegendError(f"class id {class_id!r} is not an integer in 1..{MAX_CLASSES}")
+        name: object = self.name
+        if not isinstance(name, str) or not name.strip() or not name.isprintable():
+            raise LegendError(f"class {class_id} has no printable name: {name!r}")
         object.__setattr__(self, "color", str(self.color).lower())
         if not _COLOR.fullmatch(self.color):
             raise LegendError(f"class {self.id} ({self.name}) has colour {self.color!r}; expected #rrggbb")
@@ -75,8 +77,8 @@ class Legend:
                 f"a legend holds 1..{MAX_CLASSES} classes (ids are stored as uint8 with 0 = no data and 255 = ignore), "
                 f"not {len(self.classes)}; merge classes first"
             )
-        for what, values in (("id", [c.id for c in self.classes]), ("name", [c.name for c in self.classes])):
-            twice = sorted({str(v) for v in values if values.count(v) > 1})
+        for what, values in (("id", [str(c.id) for c in self.classes]), ("name", [c.name for c in self.classes])):
+            twice = sorted({v for v in values if values.count(v) > 1})
             if twice:
                 raise LegendError(f"class {what}s must be unique; more than once: {', '.join(twice)}")
 

@@ -14,7 +14,6 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 from matplotlib import colormaps
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
@@ -31,7 +30,13 @@ CONFIDENCE_COLORS = "cividis"
 """Colour map of confidence; reads the same for colour-blind eyes, and in grey."""
 
 _PERCENTILES = 0.5, 99.5
-_INK, _PALE = "#222222", "#777777"
+_INK, _PALE = "#222222", "#666666"
+
+# Inches: side of a panel, between panels, above them for title and note, below them for the legend.
+_SIDE, _GAP, _ABOVE, _BELOW = 5.2, 0.2, 1.2, 0.55
+
+Rectangle = tuple[float, float, float, float]
+"""Left, bottom, width, height as shares of a figure."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -101,41 +106,66 @@ def draw_overview(
     Returns:
         A figure for ``savefig``, or to be shown by a notebook.
     """
-    height, width = panels[0].picture.shape[:2]
-    side = 5.2
-    figure = Figure(figsize=(side * len(panels), side * height / width + 1.7), layout="constrained", facecolor="white")
-    axes = figure.subplots(1, len(panels), squeeze=False)[0]
-    for ax, panel in zip(axes, panels, strict=True):
-        _draw_panel(ax, panel, divide_at)
-    if title or note:
-        figure.suptitle(title or "", fontsize=17, fontweight="bold", color=_INK)
+    frame = _Frame(len(panels), panels[0].picture.shape[0] / panels[0].picture.shape[1])
+    figure = Figure(figsize=(frame.width, frame.height), facecolor="white")
+    for number, panel in enumerate(panels):
+        _draw_panel(figure, frame, number, panel, divide_at)
+    top = frame.height - 0.42
+    if title:
+        figure.text(_GAP / frame.width, top / frame.height, title, fontsize=19, fontweight="bold", color=_INK)
     if note:
-        figure.supxlabel(note, fontsize=11, color=_PALE)
+        figure.text(_GAP / frame.width, (top - 0.34) / frame.height, note, fontsize=11.5, color=_PALE)
     if legend is not None:
         figure.legend(
-            handles=[Patch(facecolor=c.color, edgecolor="#00000040", label=c.name) for c in legend],
-            loc="outside lower center",
-            ncols=min(len(legend), 4 * len(panels)),
+            handles=[Patch(facecolor=c.color, label=c.name) for c in legend],
+            loc="center left",
+            bbox_to_anchor=(_GAP / 2 / frame.width, _BELOW / 2 / frame.height),
+            ncols=4 * len(panels),
             frameon=False,
-            fontsize=12,
+            fontsize=11.5,
+            labelcolor=_INK,
+            handlelength=1.1,
+            handleheight=1.1,
+            columnspacing=1.6,
         )
     return figure
 
 
-def _draw_panel(ax: Axes, panel: Panel, divide_at: float | None) -> None:
-    ax.imshow(panel.picture, interpolation="antialiased")
-    ax.set_title(panel.title, fontsize=13, color=_INK)
-    ax.set_xticks([])
-    ax.set_yticks([])
-    for spine in ax.spines.values():
-        spine.set_visible(False)
+@dataclass(frozen=True, slots=True)
+class _Frame:
+    """Where the panels of a figure lie, in inches."""
+
+    count: int
+    aspect: float
+
+    @property
+    def width(self) -> float:
+        return self.count * (_SIDE + _GAP) + _GAP
+
+    @property
+    def height(self) -> float:
+        return _SIDE * self.aspect + _ABOVE + _BELOW
+
+    def rectangle(self, number: int, left: float, bottom: float, width: float, height: float) -> Rectangle:
+        """Inches from the lower left corner of a panel, as shares of the figure."""
+        x, y = _GAP + number * (_SIDE + _GAP) + left, _BELOW + bottom
+        return x / self.width, y / self.height, width / self.width, height / self.height
+
+
+def _draw_panel(figure: Figure, frame: _Frame, number: int, panel: Panel, divide_at: float | None) -> None:
+    ax = figure.add_axes(frame.rectangle(number, 0, 0, _SIDE, _SIDE * frame.aspect))
+    ax.imshow(panel.picture, interpolation="antialiased", aspect="auto")
+    ax.set_title(panel.title, fontsize=13, color=_INK, loc="left")
+    ax.set_axis_off()
     if divide_at is not None:
         ax.axvline(divide_at * panel.picture.shape[1], color="white", linestyle=(0, (5, 4)), linewidth=1.6)
     if panel.colorbar is not None:
-        inset = ax.inset_axes((0.3, 0.025, 0.4, 0.022))
-        inset.imshow(np.linspace(0, 1, 256)[None], cmap=panel.colorbar, aspect="auto", extent=(0, 1, 0, 1))
-        inset.set_yticks([])
-        inset.set_xticks([0, 1], ["0", "1"], fontsize=9)
+        bar = figure.add_axes(frame.rectangle(number, _SIDE - 1.9, -0.34, 1.6, 0.12))
+        bar.imshow(np.linspace(0, 1, 256)[None], cmap=panel.colorbar, aspect="auto")
+        bar.set_axis_off()
+        for value, x in (("0", -0.03), ("1", 1.03)):
+            bar.text(x, 0.5, value, transform=bar.transAxes, ha="right" if value == "0" else "left", va="center",
+                     fontsize=11.5, color=_INK)  # fmt: skip
 
 
 def _stretched(bands: npt.NDArray[np.generic], valid: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:

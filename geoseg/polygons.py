@@ -217,32 +217,6 @@ def _bands(shape: tuple[int, ...]) -> Iterator[slice]:
     return (slice(top, min(top + step, height)) for top in range(0, height, step))
 
 
-class SeamJoiner:
-    """Collects the pieces that strips cut patches into, and gives each patch back once it is whole.
-
-    A patch is whole when the areas of its pieces, exact in pixel coordinates, sum to its pixel count.
-    """
-
-    def __init__(self, patches: Patches) -> None:
-        self._pixels = patches.pixels
-        self._held: dict[int, list[shapely.Polygon]] = {}
-        self._missing: dict[int, int] = {}
-
-    def add(self, ids: NDArray[np.int64], pieces: Geometries) -> tuple[NDArray[np.int64], Geometries]:
-        """Take the pieces of one strip; return the patches that are whole now, as ids and polygons."""
-        areas = np.rint(shapely.area(pieces)).astype(np.int64)
-        whole = areas == self._pixels[ids]
-        done: dict[int, shapely.Polygon] = {}
-        for patch, area, piece in zip(ids[~whole].tolist(), areas[~whole].tolist(), pieces[~whole], strict=True):
-            self._held.setdefault(patch, []).append(piece)
-            self._missing[patch] = self._missing.get(patch, int(self._pixels[patch])) - area
-            if self._missing[patch] == 0:
-                del self._missing[patch]
-                done[patch] = shapely.union_all(self._held.pop(patch))
-        joined = np.array(list(done.values()), object)
-        return np.concatenate([ids[whole], np.array(list(done), np.int64)]), np.concatenate([pieces[whole], joined])
-
-
 def set_vertices(polygons: Geometries, ids: NDArray[np.int32]) -> Geometries:
     """The same polygons with a vertex at every corner and wherever the neighbour changes, and nowhere else.
 

@@ -51,7 +51,7 @@ class TorchPredictor:
 
     def __init__(self, model: nn.Module, spec: ModelSpec, device: str = "auto") -> None:
         self._device = _device(device)
-        self._model = model.eval().to(self._device, memory_format=torch.channels_last)
+        self._model = model.eval().to(self._device).to(memory_format=torch.channels_last)
         self._spec = spec
 
     @property

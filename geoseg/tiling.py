@@ -113,7 +113,7 @@ class Axis:
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """One network input: where it reads (``window``, may leave the scene) and what is its own (``core``, never does)."""
+    """One network input: where it reads (``window``, may leave the scene), what is its own (``core``, never does)."""
 
     row: int
     col: int
@@ -172,9 +172,9 @@ class TileGrid:
 
 
 def mirror(position: int, size: int) -> int:
-    """Reflect ``position`` into ``[0, size)`` without repeating the edge: … 2 1 | 0 1 2 3 | 2 1 0 1 …
+    """Reflect ``position`` into ``[0, size)`` without repeating the edge.
 
-    Equal to ``numpy.pad(mode="reflect")``, for any distance and for a single pixel too.
+    Positions -2 .. 5 of a size of 4 become 2 1 | 0 1 2 3 | 2 1. Equal to ``numpy.pad(mode="reflect")``, for any distance and for a single pixel too.
     """
     if size == 1:
         return 0

@@ -79,7 +79,7 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder of the data set")
     parser.add_argument("--output", type=Path, required=True, help="model file to write")
-    parser.add_argument("--steps", type=int, default=600, help="batches (default: %(default)s)")
+    parser.add_argument("--steps", type=int, default=1000, help="batches (default: %(default)s)")
     parser.add_argument("--batch", type=int, default=8, help="chips in a batch (default: %(default)s)")
     parser.add_argument("--lr", type=float, default=1e-3, help="highest learning rate (default: %(default)s)")
     parser.add_argument(

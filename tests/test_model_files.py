@@ -13,12 +13,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors import safe_open
 from safetensors.numpy import save_file as save_arrays
 from torch import nn
 
 from geoseg.config import ModelSpec
 from geoseg.errors import GeosegError, MissingFileError, ModelError, OutputError, OutputExistsError
+from geoseg.metrics import confusion_matrix
 from geoseg.models import (
     architectures,
     builtin_models,
@@ -138,6 +140,11 @@ def test_equal_models_give_equal_files_and_no_others_appear(saved: Path, tmp_pat
     assert file_hash(other) == file_hash(saved)
     assert len(file_hash(saved)) == 64
     assert sorted(p.name for p in tmp_path.iterdir()) == ["other.safetensors", "tiny.safetensors"]
+
+
+def test_a_model_file_can_be_read_by_whoever_may_read_new_files(saved: Path, tmp_path: Path) -> None:
+    (tmp_path / "new").touch()
+    assert saved.stat().st_mode == (tmp_path / "new").stat().st_mode
 
 
 def test_saving_and_loading_leave_the_random_numbers_alone(tmp_path: Path) -> None:
@@ -303,27 +310,29 @@ def test_the_builtin_unet_is_sound() -> None:
     assert (spec.bands, spec.dtype, spec.gsd, spec.tile_size) == (("red", "green", "blue"), "uint8", 10.0, 512)
     assert "CC BY 4.0" in spec.license
     assert "Bragagnolo" in spec.license
-    assert spec.metrics["mean_iou"] >= 0.87
+    assert spec.metrics["mean_iou"] >= 0.85
     with safe_open(path, framework="np") as file:
         assert {str(file.get_slice(name).get_dtype()) for name in file.keys()} == {"F16", "F32", "I64"}  # noqa: SIM118
 
 
-def test_the_builtin_unet_reaches_its_figures_on_an_image(shared_data: Path) -> None:
+def test_the_builtin_unet_has_the_figures_that_it_states(shared_data: Path) -> None:
+    """All validation pixels in one matrix, each image in one piece, on what is stored."""
     import rasterio
 
-    folder = shared_data / "amazon_forest/validation"
-    with rasterio.open(folder / "images/Amazon_177.tiff_46.tiff") as source:
-        pixels = source.read()
-    truth = _read_labels(folder / "masks/Amazon_177.tiff_46.png")
     model, spec = load_model(builtin_models()["unet"])
-    with torch.inference_mode():
-        logits = model(torch.from_numpy(spec.stats.normalize(pixels, np.ones(pixels.shape, np.bool_)))[None])
-    labels = np.asarray(spec.legend.ids)[logits[0].argmax(dim=0).numpy()]
-    assert (labels == truth).mean() > 0.9
-
-
-def _read_labels(path: Path) -> Any:
-    from PIL import Image
-
-    with Image.open(path) as image:
-        return np.asarray(image)
+    counts = np.zeros((2, 2), np.int64)
+    for path in sorted((shared_data / "amazon_forest/validation/images").glob("*.tiff")):
+        with rasterio.open(path) as source:
+            pixels = source.read()
+        with Image.open(path.parents[1] / "masks" / f"{path.stem}.png") as image:
+            truth = np.asarray(image)
+        with torch.inference_mode():
+            logits = model(torch.from_numpy(spec.stats.normalize(pixels, np.ones(pixels.shape, np.bool_)))[None])
+        labels = np.asarray(spec.legend.ids, np.uint8)[logits[0].argmax(dim=0).numpy()]
+        counts += confusion_matrix(truth, labels, spec.legend.ids)
+    hits = np.diag(counts)
+    iou = hits / (counts.sum(axis=0) + counts.sum(axis=1) - hits)
+    assert counts.sum() == 8 * 512 * 512
+    np.testing.assert_allclose(iou, [spec.metrics["iou_forest"], spec.metrics["iou_non-forest"]], atol=5e-4)
+    np.testing.assert_allclose(iou.mean(), spec.metrics["mean_iou"], atol=5e-4)
+    np.testing.assert_allclose(hits.sum() / counts.sum(), spec.metrics["overall_accuracy"], atol=5e-4)

@@ -8,9 +8,9 @@ from xml.etree import ElementTree as ET
 import numpy as np
 import pytest
 import rasterio
+from affine import Affine
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from rasterio.transform import from_origin
 
 from geoseg.errors import RasterError
 from geoseg.legend import ClassDef, Legend
@@ -99,7 +99,7 @@ def test_gdal_reads_the_sidecar(tmp_path: Path) -> None:
     path = tmp_path / "lc.tif"
     wkt = 'LOCAL_CS["a <site> & more",UNIT["metre",1],AXIS["x",EAST],AXIS["y",NORTH]]'
     profile = {"driver": "GTiff", "height": 2, "width": 2, "count": 1, "dtype": "uint8"}
-    with rasterio.open(path, "w", **profile, transform=from_origin(0, 2, 1, 1)) as dataset:
+    with rasterio.open(path, "w", **profile, transform=Affine(1, 0, 0, 0, -1, 2)) as dataset:
         dataset.write(np.ones((1, 2, 2), np.uint8))
     Path(f"{path}.aux.xml").write_text(pam_xml(ODD, {1: 4}, wkt), encoding="utf-8")
     with rasterio.open(path) as dataset:

@@ -280,6 +280,7 @@ def test_a_diverging_loss_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_the_builtin_models_script_gives_the_same_file_twice(
     shared_data: Path, project_root: Path, tmp_path: Path
 ) -> None:
@@ -298,6 +299,6 @@ def test_the_builtin_models_script_gives_the_same_file_twice(
             "--batch",
             "2",
         ]
-        subprocess.run([*script, *settings_, "--hold-out", "15"], check=True, timeout=280)
+        subprocess.run([*script, *settings_, "--hold-out", "15"], check=True, timeout=400)
         hashes.add(file_hash(output))
     assert len(hashes) == 1

@@ -327,7 +327,8 @@ def test_a_real_class_map(shared_data: Path, tmp_path: Path) -> None:
     source = shared_data / "scenes/riotiler_cmap_classmap_7168x8704_3857.tif"
     window = rasterio.windows.Window(3000, 3000, 500, 400)
     with rasterio.open(source) as dataset:
-        labels, transform = dataset.read(1, window=window), dataset.window_transform(window)
+        labels, place = dataset.read(1, window=window), dataset.transform
+        transform = Affine(place.a, 0, place.c + 3000 * place.a, 0, place.e, place.f + 3000 * place.e)
         profile = dataset.profile | {"driver": "GTiff", "height": 400, "width": 500, "transform": transform}
         with rasterio.open(tmp_path / "cut.tif", "w", **profile) as cut:
             cut.write(labels, 1)

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import nn
 
 from geoseg.config import ModelSpec
@@ -66,8 +66,9 @@ def _check_finite(state: Mapping[str, torch.Tensor]) -> None:
 def _write(path: Path, state: State, header: dict[str, str]) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        save_file(state, temporary, header)
-        with temporary.open("rb+") as file:
+        with temporary.open("wb") as file:  # safetensors' own writer makes files that only their owner can read
+            file.write(save(state, header))
+            file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
     except (OSError, SafetensorError) as error:

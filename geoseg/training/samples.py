@@ -172,8 +172,8 @@ class Chips:
 def _vary_light(pixels: Float, present: Bool, rng: np.random.Generator) -> Float:
     """Brightness and contrast of the whole chip, and a little of each band; what is absent stays 0."""
     bands = (len(pixels), 1, 1)
-    gain = rng.normal(1.0, 0.1) * rng.normal(1.0, 0.03, bands)
-    shift = rng.normal(0.0, 0.1) + rng.normal(0.0, 0.03, bands)
+    gain = rng.normal(1.0, 0.15) * rng.normal(1.0, 0.05, bands)
+    shift = rng.normal(0.0, 0.2) + rng.normal(0.0, 0.05, bands)
     return np.where(present, pixels * gain.astype(np.float32) + shift.astype(np.float32), np.float32(0))
 
 
