@@ -174,7 +174,8 @@ class TileGrid:
 def mirror(position: int, size: int) -> int:
     """Reflect ``position`` into ``[0, size)`` without repeating the edge.
 
-    Positions -2 .. 5 of a size of 4 become 2 1 | 0 1 2 3 | 2 1. Equal to ``numpy.pad(mode="reflect")``, for any distance and for a single pixel too.
+    Positions −2 .. 5 of a size of 4 become 2 1 0 1 2 3 2 1. Equal to ``numpy.pad(mode="reflect")``, for any distance
+    and for a single pixel too.
     """
     if size == 1:
         return 0

@@ -65,19 +65,19 @@ def test_every_class_is_on_both_sides(tmp_path: Path, seed: int) -> None:
     labels = _pixels(make_scene(tmp_path, height=1100, width=1100, seed=seed).truth)[0]
     for side in (labels[:, :550], labels[:, 550:]):
         share = np.bincount(side[side > 0], minlength=7)[1:] / (side > 0).sum()
-        assert share.min() > 0.004
+        assert share.min() > 0.002
         assert share.max() < 0.7
 
 
 def test_colour_alone_does_not_make_a_map(made: SyntheticScene) -> None:
-    """Each pixel to the class with the nearest mean colour, by the truth itself: far from good enough."""
+    """Each pixel to the class of the nearest mean colour of this very scene: far below what the demo asks of a map."""
     pixels, labels = _pixels(made.scene).astype(np.float32), _pixels(made.truth)[0]
     means = np.array([pixels[:, labels == i].mean(axis=1) for i in LEGEND.ids])
     distance = ((pixels[None] - means[:, :, None, None]) ** 2).sum(axis=1)
     predicted = np.asarray(LEGEND.ids, np.uint8)[distance.argmin(axis=0)]
     found = Metrics.from_confusion(confusion_matrix(labels, predicted, LEGEND.ids))
     assert found.mean_iou is not None
-    assert found.mean_iou < 0.5
+    assert found.mean_iou < 0.65
 
 
 @pytest.mark.parametrize(("height", "width"), [(64, 64), (64, 300), (300, 64)])

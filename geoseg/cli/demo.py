@@ -31,7 +31,7 @@ GOAL = 0.80
 """Mean IoU that the map must reach on ground that was not trained on."""
 
 _SIZE = 2048
-_SMALLEST = 256
+_SMALLEST = 512
 _CHIP, _BATCH, _RATE = 128, 12, 3e-3
 _OPTIONS = {"width": 16, "depth": 4}
 _TRAINED_SHARE, _BUFFER = 0.6, 128
@@ -128,7 +128,7 @@ def run_demo(
     Args:
         folder: Where to write; made if need be. What an earlier demo wrote there is replaced.
         seed: Of the landscape and of the training.
-        size: Side of the scene in pixels, at least 256.
+        size: Side of the scene in pixels, at least 512.
         steps: Training batches.
         goal: Mean IoU to reach on ground that was not trained on.
         overwrite: Write into a folder with files of others too.
