@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo install dev lint format test test-all test-qgis clean distclean
+.PHONY: help demo install dev lint format test test-all test-qgis bench clean distclean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,6 +35,9 @@ test-all: $(VENV)/.stamp-dev ## the slow tests too
 
 test-qgis: $(VENV)/.stamp-dev ## what QGIS makes of the outputs; needs Debian's qgis and python3-qgis
 	$(BIN)/python -m pytest -m qgis tests/qgis
+
+bench: $(VENV)/.stamp-install ## what prediction and vectorizing cost in time and memory
+	$(BIN)/python benchmarks/cost.py
 
 clean: ## remove what builds, tests and the demo leave
 	rm -rf build dist *.egg-info demo .mypy_cache .ruff_cache .pytest_cache .hypothesis

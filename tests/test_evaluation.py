@@ -178,7 +178,7 @@ def test_contradicting_legends_are_listed(tmp_path: Path) -> None:
 def test_nothing_in_common_is_an_error(tmp_path: Path) -> None:
     left, right = np.zeros(SHAPE, np.uint8), np.zeros(SHAPE, np.uint8)
     left[:, :30], right[:, 30:] = 1, 1
-    with pytest.raises(RasterError, match=r"nothing to compare: 2700 pixels .* 3600 of"):
+    with pytest.raises(RasterError, match=r"nothing to compare: 2700 pixels of .* 3600 pixels of"):
         evaluate(_write(tmp_path / "a.tif", left), _write(tmp_path / "b.tif", right))
 
 

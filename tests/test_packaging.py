@@ -129,7 +129,11 @@ def test_ci_is_a_sound_script(project_root: Path) -> None:
 
 
 def make(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(["make", *arguments], cwd=folder, capture_output=True, text=True, check=False, timeout=60)
+    # The tests themselves may run under make, which would tell this one to print what it enters.
+    env = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
+    return subprocess.run(
+        ["make", *arguments], cwd=folder, capture_output=True, text=True, check=False, timeout=60, env=env
+    )
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ CROPS = np.array(
     np.float32,
 )
 GRASSES = np.array([[104, 120, 72], [118, 128, 80], [134, 134, 90]], np.float32)
-ROOFS = np.array([[158, 92, 72], [140, 80, 64], [104, 104, 112], [84, 86, 94], [182, 176, 168]], np.float32)
+ROOFS = np.array([[158, 92, 72], [140, 80, 64], [114, 100, 112], [88, 82, 84], [182, 176, 168]], np.float32)
 
 
 def paint(rng: np.random.Generator, plan: Landscape) -> npt.NDArray[np.uint8]:
@@ -91,7 +91,7 @@ def _asphalt(rng: np.random.Generator, plan: Landscape) -> Color:
 
 def _roofs(rng: np.random.Generator, plan: Landscape) -> Color:
     """Two slopes, one towards the sun, with a bright ridge and rows of tiles."""
-    sun = np.where(plan.roof < 0, 1.12, 0.84) + 0.12 * (np.abs(plan.roof) < 0.09)
+    sun = np.where(plan.roof < 0, 1.16, 0.78) + 0.12 * (np.abs(plan.roof) < 0.09)
     tiles = 0.03 * np.sin(2 * np.pi * plan.along / 4.5)
     color = ROOFS[rng.integers(0, len(ROOFS), land.HOUSES)[plan.house]]
     return _tinted(color, (sun + tiles + 0.03 * smooth_noise(rng, plan.labels.shape, 6)).astype(np.float32))
