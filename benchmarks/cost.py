@@ -18,13 +18,16 @@ import numpy as np
 import rasterio
 
 STEP = """
-import json, resource, sys, time
+import json, pathlib, sys, time
 import geoseg
 call = json.loads(sys.argv[1])
 start = time.perf_counter()
 getattr(geoseg, call["function"])(*call["args"], **call["kwargs"])
 seconds = time.perf_counter() - start
-print(json.dumps({"seconds": seconds, "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}))
+# VmHWM and not ru_maxrss: the latter starts with what the parent process held.
+lines = pathlib.Path("/proc/self/status").read_text().splitlines()
+peak = next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
+print(json.dumps({"seconds": seconds, "peak": peak * 1024}))
 """
 
 

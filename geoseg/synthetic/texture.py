@@ -68,7 +68,7 @@ def _crops(rng: np.random.Generator, plan: Landscape) -> Color:
     """One crop a field, sown in rows, with the lanes of the tractor."""
     shape = plan.labels.shape
     period = rng.uniform(5.5, 8.5, land.PARCELS).astype(np.float32)[plan.parcel]
-    depth = rng.uniform(0.06, 0.12, land.PARCELS).astype(np.float32)[plan.parcel]
+    depth = rng.uniform(0.09, 0.15, land.PARCELS).astype(np.float32)[plan.parcel]
     rows = np.sin(2 * np.pi * plan.across / period) * depth
     lanes = np.minimum(np.abs(np.mod(plan.across, 46) - 20), np.abs(np.mod(plan.across, 46) - 26)) < 1.3
     color = CROPS[rng.integers(0, len(CROPS), land.PARCELS)[plan.parcel]]
