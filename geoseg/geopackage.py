@@ -62,6 +62,8 @@ def check_geopackage(path: Path, overwrite: bool) -> None:
     """
     if path.suffix.lower() != ".gpkg":
         raise OutputError(f"{path} must end in .gpkg: polygons are written as GeoPackage")
+    if "!" in str(path.absolute()):
+        raise OutputError(f"{path}: GDAL takes what stands before a '!' for an archive; choose a path without one")
     if path.is_dir():
         raise OutputError(f"{path} is a folder; name a file in it")
     if not path.parent.is_dir():
@@ -160,6 +162,8 @@ def write_geopackage(
             _finish(writer, legend)
             _sync(temporary)
             check_geopackage(path, overwrite)
+            for suffix in ("-wal", "-shm", "-journal"):  # a log of a file that is gone would be replayed into ours
+                path.with_name(path.name + suffix).unlink(missing_ok=True)
             temporary.replace(path)
             with suppress(OSError):  # some network file systems cannot
                 _sync(path.parent)
@@ -210,8 +214,9 @@ def _check_unused(path: Path) -> None:
             connection.execute("ROLLBACK")
     except sqlite3.OperationalError as error:
         raise OutputError(f"{path} is in use ({error}); close it in QGIS and other programs, then try again") from error
-    except sqlite3.DatabaseError:
-        _log.info("%s is no GeoPackage; it is replaced all the same", path)
+    except sqlite3.DatabaseError as error:
+        if path.stat().st_size:
+            raise OutputError(f"{path} is no GeoPackage but something else; choose another output") from error
 
 
 def _identifier(name: str) -> str:

@@ -110,6 +110,8 @@ def _device(name: str) -> torch.device:
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     try:
         device = torch.device(name)
+        if device.type not in ("cpu", "cuda", "mps"):
+            raise ParameterError(f"device {name!r} runs no network; give auto, cpu, cuda, cuda:1 or mps")
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
         raise ParameterError(f"device {name!r} cannot be used here ({str(error).splitlines()[0]}); try cpu") from error

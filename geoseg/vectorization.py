@@ -27,12 +27,15 @@ from geoseg.polygons import (
     simplify_coverage,
     sum_by_patch,
 )
-from geoseg.rasters import ClassRaster, ConfidenceRaster, open_class_raster, open_confidence
+from geoseg.rasters import ClassRaster, ConfidenceRaster, open_class_raster, open_confidence, refuse_inputs
 from geoseg.tiling import Progress, Window
 from geoseg.tracing import trace_patches
 
 CONFIDENCE_TAG = "GEOSEG_CONFIDENCE"
 """TIFF tag of a class raster that names the confidence raster made with it."""
+
+RUN_TAG = "GEOSEG_RUN"
+"""TIFF tag by which the rasters of one prediction know each other."""
 
 # Labels, patch ids and the temporary arrays of the labelling; polygons come on top, by what the map holds.
 _BYTES_PER_PIXEL = 16
@@ -63,7 +66,8 @@ def vectorize(
 
     Args:
         raster: Class raster, such as :func:`geoseg.predict` writes; 0 and nodata are no class.
-        output: GeoPackage to write; by default beside ``raster`` with the suffix ``.gpkg``.
+        output: GeoPackage to write; by default beside ``raster`` with the suffix ``.gpkg``, in the current folder where
+            that is behind a URL or ``/vsi``.
         confidence: Confidence raster on the same grid; by default the one made with ``raster``, where it still lies
             beside it.
         min_area: Patches below this area in m² (CRS units² without CRS) merge into the neighbour with the longest
@@ -85,11 +89,12 @@ def vectorize(
         ResourceError: The raster does not fit into memory.
     """
     _check_parameters(min_area, simplify, strip_height)
-    target = Path(output) if output is not None else Path(raster).with_suffix(".gpkg")
+    target = Path(output) if output is not None else _default_output(raster)
     check_geopackage(target, overwrite)
     with ExitStack() as stack:
         source = stack.enter_context(open_class_raster(raster))
         companion = _open_companion(stack, source, raster, confidence)
+        refuse_inputs([target], [*source.files, *(companion.files if companion else ())])
         _check_memory(source)
         patches = _find_patches(source, strip_height, min_area)
         means = _mean_confidence(patches, companion, strip_height) if companion else None
@@ -100,6 +105,14 @@ def vectorize(
         describe = _Describer(source.grid, source.legend, patches, means)
         _write(layer, describe, _trace(patches, source.grid, simplify, strip_height, progress))
     return target
+
+
+def _default_output(raster: str | Path) -> Path:
+    """Beside a local raster, in the current folder for one behind a URL or ``/vsi``."""
+    name = str(raster)
+    if "://" in name or name.startswith("/vsi"):
+        return Path(Path(name.split("?", maxsplit=1)[0]).stem + ".gpkg")
+    return Path(raster).with_suffix(".gpkg")
 
 
 def _check_parameters(min_area: float, simplify: float, strip_height: int) -> None:
@@ -132,8 +145,8 @@ def _open_companion(
     except MissingFileError:
         _log.info("%s names the confidence raster %s, which is not beside it: no mean_confidence", source.name, name)
         return None
-    if opened.grid != source.grid:
-        _log.warning("%s lies on another grid than %s and is not used: no mean_confidence", beside, source.name)
+    if opened.grid != source.grid or opened.tags.get(RUN_TAG) != source.tags.get(RUN_TAG):
+        _log.warning("%s is not of the run that made %s and is not used: no mean_confidence", beside, source.name)
         return None
     _log.info("mean_confidence from %s", beside)
     return opened

@@ -172,8 +172,23 @@ def test_overwriting_leaves_one_style(tmp_path: Path) -> None:
 
 def test_overwriting_something_else(tmp_path: Path) -> None:
     (tmp_path / "lc.gpkg").write_text("no database")
-    write(tmp_path / "lc.gpkg", make_features(2), overwrite=True)
+    with pytest.raises(OutputError, match="is no GeoPackage"):
+        write(tmp_path / "lc.gpkg", make_features(2), overwrite=True)
+    assert (tmp_path / "lc.gpkg").read_text() == "no database"
+
+
+def test_a_log_of_a_file_that_is_gone_is_not_replayed(tmp_path: Path) -> None:
+    for suffix in ("-wal", "-shm", "-journal"):
+        (tmp_path / f"lc.gpkg{suffix}").write_bytes(b"left behind")
+    write(tmp_path / "lc.gpkg", make_features(2))
+    assert names_in(tmp_path) == ["lc.gpkg"]
     assert query(tmp_path / "lc.gpkg", "SELECT count(*) FROM lc") == [(2,)]
+
+
+def test_a_path_that_gdal_takes_for_an_archive(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="archive"):
+        write(tmp_path / "a!b.gpkg", make_features(2))
+    assert names_in(tmp_path) == []
 
 
 def test_an_error_in_the_middle_leaves_nothing(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 import tracemalloc
 from pathlib import Path
@@ -16,9 +17,11 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import rasterio
+import rasterio.shutil
 import torch
 from affine import Affine
 from rasterio.control import GroundControlPoint
+from rasterio.errors import NotGeoreferencedWarning
 from scenes import UTM, IdentityPredictor, write_scene, write_spec
 
 from geoseg.errors import GeosegError, ModelError, OutputExistsError, ParameterError, RasterError
@@ -339,15 +342,20 @@ def test_bands_are_counted_and_named(tmp_path: Path, identity: IdentityPredictor
     predict(scene, model, bands=(3, 2, 1))
 
 
-def test_bands_in_another_order_warn(
-    tmp_path: Path, identity: IdentityPredictor, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize(("names", "warns"), [(("green", "red"), True), (("nir", "green"), True), (("", ""), False)])
+def test_bands_in_a_wrong_place_warn(
+    tmp_path: Path,
+    identity: IdentityPredictor,
+    caplog: pytest.LogCaptureFixture,
+    names: tuple[str, str],
+    warns: bool,
 ) -> None:
     model = write_spec(tmp_path / "m.safetensors", bands=("red", "green"), mean=(0.0,) * 2, std=(1.0,) * 2)
     scene = write_scene(tmp_path / "s.tif", np.stack([classes(9, 9)] * 2))
     with rasterio.open(scene, "r+") as file:
-        file.descriptions = ("green", "red")
+        file.descriptions = names
     predict(scene, model)
-    assert any("expects red, green" in r.message and "--bands 2,1" in r.message for r in caplog.records)
+    assert any("expects red, green" in r.message and ", ".join(names) in r.message for r in caplog.records) == warns
 
 
 # -- parameters and files ----------------------------------------------------------------------------------------------
@@ -395,18 +403,81 @@ def test_an_existing_confidence_stops_before_any_work(tmp_path: Path, identity: 
     assert not (tmp_path / "s_landcover.tif").exists()
 
 
-def test_the_scene_is_never_its_own_output(tmp_path: Path, identity: IdentityPredictor, model: Path) -> None:
+@pytest.mark.parametrize("name", ["{path}", "file://{path}", "GTIFF_DIR:1:{path}"])
+def test_the_scene_is_never_its_own_output(tmp_path: Path, identity: IdentityPredictor, model: Path, name: str) -> None:
     scene = write_scene(tmp_path / "s.tif", classes(9, 9))
     before = scene.read_bytes()
-    with pytest.raises(ParameterError, match="is the scene itself"):
-        predict(scene, model, scene, overwrite=True)
+    with pytest.raises(ParameterError, match="is an input of this run"):
+        predict(name.format(path=scene), model, scene, overwrite=True)
     assert scene.read_bytes() == before
+
+
+def test_what_a_vrt_names_is_never_an_output(tmp_path: Path, identity: IdentityPredictor, model: Path) -> None:
+    scene = write_scene(tmp_path / "s.tif", classes(9, 9))
+    vrt = tmp_path / "mosaic.vrt"
+    rasterio.shutil.copy(scene, vrt, driver="VRT")
+    before = scene.read_bytes()
+    with pytest.raises(ParameterError, match="is an input of this run"):
+        predict(vrt, model, scene, overwrite=True)
+    assert scene.read_bytes() == before
+
+
+def test_a_style_of_another_file_is_not_replaced(tmp_path: Path, identity: IdentityPredictor, model: Path) -> None:
+    scene = write_scene(tmp_path / "s.tif", classes(9, 9))
+    (tmp_path / "parcels.qml").write_text("mine")
+    with pytest.raises(OutputExistsError, match=r"parcels\.qml"):
+        predict(scene, model, tmp_path / "parcels.tif")
+    assert (tmp_path / "parcels.qml").read_text() == "mine"
+
+
+def test_a_stale_world_file_is_refused_where_it_would_georeference(
+    tmp_path: Path, identity: IdentityPredictor, model: Path
+) -> None:
+    scene = tmp_path / "s.png"
+    with pytest.warns(NotGeoreferencedWarning):
+        write_scene(scene, classes(9, 9), crs=None, transform=Affine.identity(), driver="PNG")
+    (tmp_path / "map.tfw").write_text("30\n0\n0\n-30\n1000\n2000\n")
+    with pytest.raises(OutputExistsError, match=r"map\.tfw"):
+        predict(scene, model, tmp_path / "map.tif")
+
+
+def test_nodata_of_a_band_is_compared_in_its_own_type(tmp_path: Path, identity: IdentityPredictor) -> None:
+    model = write_spec(tmp_path / "m.safetensors", bands=("a", "b"), mean=(0.0,) * 2, std=(1.0,) * 2)
+    values, valid = classes(9, 9), np.ones((9, 9), bool)
+    valid[:, :4] = False
+    for name, dtype, nodata in (("a", "float32", -9999.9), ("b", "float64", -9999.0)):
+        write_scene(tmp_path / f"{name}.tif", np.where(valid, values, nodata).astype(dtype), nodata=nodata)
+    band = (
+        '<VRTRasterBand dataType="{dtype}" band="{band}"><NoDataValue>{nodata}</NoDataValue><SimpleSource>'
+        '<SourceFilename relativeToVRT="1">{name}.tif</SourceFilename><SourceBand>1</SourceBand>'
+        "</SimpleSource></VRTRasterBand>"
+    )
+    vrt = tmp_path / "both.vrt"
+    vrt.write_text(
+        '<VRTDataset rasterXSize="9" rasterYSize="9"><GeoTransform>0, 1, 0, 0, 0, -1</GeoTransform>'
+        + band.format(dtype="Float32", band=1, nodata=-9999.9, name="a")
+        + band.format(dtype="Float64", band=2, nodata=-9999, name="b")
+        + "</VRTDataset>"
+    )
+    np.testing.assert_array_equal(read(predict(vrt, model).labels), np.where(valid, values, 0))
 
 
 @pytest.mark.parametrize("output", ["map.png", "map", "map.gpkg"])
 def test_outputs_are_tiffs(tmp_path: Path, identity: IdentityPredictor, model: Path, output: str) -> None:
     with pytest.raises(ParameterError, match=r"must end in \.tif"):
         predict(write_scene(tmp_path / "s.tif", classes(9, 9)), model, tmp_path / output)
+
+
+def test_a_failing_writer_stops_the_reader_before_the_scene_is_closed(
+    tmp_path: Path, identity: IdentityPredictor, model: Path
+) -> None:
+    def fail(done: int, total: int) -> None:
+        raise OSError("disk full")
+
+    scene = write_scene(tmp_path / "s.tif", classes(400, 60))
+    with pytest.raises(OSError, match="disk full"):
+        predict(scene, model, tile_size=16, progress=fail)
+    assert not [t.name for t in threading.enumerate() if t.name.startswith("geoseg-")]
 
 
 def test_a_network_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: Path) -> None:

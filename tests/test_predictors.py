@@ -71,7 +71,7 @@ def test_scores_that_are_no_numbers_are_refused(spec: ModelSpec, value: float) -
         TorchPredictor(broken, spec, "cpu")(tiles(1))
 
 
-@pytest.mark.parametrize("device", ["cuda:17", "quantum"])
+@pytest.mark.parametrize("device", ["cuda:17", "quantum", "meta"])
 def test_an_absent_device_is_refused(spec: ModelSpec, device: str) -> None:
     with pytest.raises(ParameterError, match=device):
         TorchPredictor(network(), spec, device)

@@ -45,7 +45,7 @@ def test_an_error_comes_after_the_items_before_it() -> None:
 def test_leaving_early_stops_the_thread() -> None:
     stream = prefetched(iter(range(10**9)), 2)
     assert next(stream) == 0
-    stream.close()  # type: ignore[attr-defined]
+    stream.close()
     assert not _alive()
 
 

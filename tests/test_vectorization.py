@@ -208,7 +208,25 @@ def test_a_raster_cannot_name_a_file_elsewhere(tmp_path: Path) -> None:
     for name in (str(outside), "../c.tif"):
         path = save(tmp_path / "here", labels, GEOSEG_CONFIDENCE=name)
         assert "mean_confidence" not in load(vectorize(path, overwrite=True))
-        path.unlink()
+        for left in path.parent.iterdir():
+            left.unlink()
+
+
+def test_confidence_of_another_run_is_not_used(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    labels = make_labels()
+    path = save(tmp_path, labels, GEOSEG_CONFIDENCE="c.tif", GEOSEG_RUN="one")
+    save_confidence(tmp_path / "c.tif", np.full(labels.shape, 125, np.uint8))
+    assert "mean_confidence" not in load(vectorize(path))
+    assert "is not of the run" in caplog.text
+
+
+def test_the_raster_is_never_its_own_output(tmp_path: Path) -> None:
+    path = save(tmp_path, make_labels())
+    disguised = path.rename(tmp_path / "own.gpkg")
+    before = disguised.read_bytes()
+    with pytest.raises(GeosegError, match=r"own\.gpkg"):
+        vectorize(disguised, overwrite=True)
+    assert disguised.read_bytes() == before
 
 
 def test_confidence_on_another_grid(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -217,7 +235,7 @@ def test_confidence_on_another_grid(tmp_path: Path, caplog: pytest.LogCaptureFix
     with pytest.raises(RasterError, match=r"50×80 px.*60×80 px"):
         vectorize(path, confidence=other)
     assert "mean_confidence" not in load(vectorize(path))
-    assert "another grid" in caplog.text
+    assert "is not of the run" in caplog.text
 
 
 def test_nothing_valid(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

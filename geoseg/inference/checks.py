@@ -13,6 +13,9 @@ from geoseg.rasters import Scene
 
 _log = logging.getLogger("geoseg")
 
+# Names that mean a colour: where two of them differ, a band is in another's place.
+_COLORS = {"coastal", "blue", "green", "yellow", "red", "rededge", "nir", "swir", "swir1", "swir2", "pan"}
+
 # Beyond this ratio of pixel sizes objects no longer have the size that the network learned.
 _GSD_RATIO = 2.0
 
@@ -30,9 +33,9 @@ def check_bands(scene: Scene, spec: ModelSpec) -> None:
             f"{spec.name!r} expects {len(wanted)} ({', '.join(wanted)}); choose them in that order with --bands"
             f"{_suggestion(scene, spec)}"
         )
-    if sorted(map(str.lower, found)) == sorted(map(str.lower, wanted)) and _lower(found) != _lower(wanted):
+    if any({a, b} <= _COLORS and a != b for a, b in zip(_lower(found), _lower(wanted), strict=True)):
         _log.warning(
-            "%s has its bands in the order %s but model %r expects %s; give --bands%s",
+            "%s gives the bands %s but model %r expects %s: expect a wrong map; choose them with --bands%s",
             scene.name, ", ".join(found), spec.name, ", ".join(wanted), _suggestion(scene, spec),
         )  # fmt: skip
 

@@ -24,8 +24,8 @@ def output_paths(scene: str | Path, output: str | Path | None) -> tuple[Path, Pa
         ParameterError: ``output`` is not the name of a GeoTIFF.
     """
     if output is None:
-        name = Path(str(scene).split("?")[0])
         local = "://" not in str(scene) and not str(scene).startswith("/vsi")
+        name = Path(scene) if local else Path(str(scene).split("?")[0])
         labels = (name.parent if local else Path()) / f"{name.stem}{LABELS_SUFFIX}.tif"
     else:
         labels = Path(output)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
+import secrets
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -19,7 +20,7 @@ from geoseg.inference.outputs import RowSink, output_paths
 from geoseg.inference.streaming import FinishedRows, predict_rows
 from geoseg.inference.threads import in_background
 from geoseg.models import file_hash, read_spec, resolve_model
-from geoseg.rasters import Scene, check_output, open_scene, write_class_raster, write_confidence_raster
+from geoseg.rasters import Scene, check_output, open_scene, refuse_inputs, write_class_raster, write_confidence_raster
 from geoseg.tiling import Blend, Progress, TileGrid
 
 if TYPE_CHECKING:
@@ -100,8 +101,9 @@ def predict(
     spec = read_spec(spec_path)
     labels_path, confidence_path = output_paths(scene, output)
     with open_scene(scene, bands) as source, ExitStack() as stack:
-        _refuse_overwriting_input(scene, labels_path, confidence_path)
-        for path in (labels_path, confidence_path)[: 1 + confidence]:
+        outputs = (labels_path, confidence_path)[: 1 + confidence]
+        refuse_inputs(outputs, [*source.files, spec_path])
+        for path in outputs:
             check_output(path, overwrite)
         check_bands(source, spec)
         stats = scaled_stats(spec, value_range)
@@ -162,21 +164,16 @@ def plan_tiles(scene: Scene, spec: ModelSpec, tile_size: int | None, overlap: in
     return TileGrid(scene.grid.height, scene.grid.width, tile_size, tile_size // 4 if overlap is None else overlap)
 
 
-def _write(rows: Iterator[FinishedRows], sink: RowSink, total: int, progress: Progress | None) -> None:
+def _write(rows: Generator[FinishedRows], sink: RowSink, total: int, progress: Progress | None) -> None:
     """Drain the stream: the network runs here, the writer in a thread of its own."""
     done = 0
-    with in_background(sink.write, _ROWS_WAITING) as hand_over:
+    # Closed before the scene is: its thread must not read from a file that is closed.
+    with closing(rows), in_background(sink.write, _ROWS_WAITING) as hand_over:
         for finished in rows:
             hand_over(finished)
             done += finished.window.height * finished.window.width
             if progress is not None:
                 progress(done, total)
-
-
-def _refuse_overwriting_input(scene: str | Path, *outputs: Path) -> None:
-    for path in outputs:
-        if path.exists() and Path(scene).exists() and path.samefile(scene):
-            raise ParameterError(f"{path} is the scene itself; give another --output")
 
 
 def _provenance(
@@ -186,6 +183,7 @@ def _provenance(
     used = {"tile_size": result.tile_size, "overlap": result.overlap, "bands": scene.bands, **parameters}
     tags = {
         "GEOSEG_VERSION": version("geoseg"),
+        "GEOSEG_RUN": secrets.token_hex(8),
         "GEOSEG_DATE": datetime.now(UTC).isoformat(timespec="seconds"),
         "GEOSEG_SCENE": Path(scene.name).name,
         "GEOSEG_MODEL": spec.name,

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -68,7 +69,7 @@ class _Strip:
 
 def predict_rows(
     scene: Scene, predictor: Predictor, grid: TileGrid, stats: BandStats, classes: int, blend: Blend, batch: int
-) -> Iterator[FinishedRows]:
+) -> Generator[FinishedRows]:
     """Predict a scene and give back its rows as they become final, from top to bottom within each column panel.
 
     Args:
@@ -82,11 +83,13 @@ def predict_rows(
     """
     for columns in grid.panels(max(1, PANEL_BYTES // (4 * classes * grid.tile_size))):
         accumulator = StripAccumulator(grid, classes, blend, columns)
-        for item in prefetched(_tile_batches(scene, grid, stats, accumulator, columns, batch), _BATCHES_AHEAD):
-            if isinstance(item, _TileBatch):
-                for col, scores in zip(item.cols, predictor(item.tiles), strict=True):
-                    accumulator.add(col, scores)
-            else:
+        batches = _tile_batches(scene, grid, stats, accumulator, columns, batch)
+        with closing(prefetched(batches, _BATCHES_AHEAD)) as items:
+            for item in items:
+                if isinstance(item, _TileBatch):
+                    for col, scores in zip(item.cols, predictor(item.tiles), strict=True):
+                        accumulator.add(col, scores)
+                    continue
                 finished = accumulator.finished()
                 if finished is not None:
                     window, scores = finished
@@ -176,6 +179,12 @@ def _tile(
     pixels: Pixels, down: slice | npt.NDArray[np.intp], across: slice | npt.NDArray[np.intp], stats: BandStats
 ) -> npt.NDArray[np.float32] | None:
     """(C, T, T) float32 network input, or None where no pixel of the tile is valid."""
-    if not pixels.valid[down][:, across].any():
+    # Slices before index arrays: a gather then copies a tile and never a strip of the scene's width.
+    rows_first = isinstance(down, slice)
+
+    def cut(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        return array[..., down, :][..., across] if rows_first else array[..., across][..., down, :]
+
+    if not cut(pixels.valid).any():
         return None
-    return stats.normalize(pixels.values[:, down][:, :, across], pixels.present[:, down][:, :, across])
+    return stats.normalize(cut(pixels.values), cut(pixels.present))

@@ -1,7 +1,7 @@
 """Rasters: scenes in, class and confidence rasters out and in again."""
 
 from geoseg.rasters.classes import ClassRaster, ConfidenceRaster, open_class_raster, open_confidence
-from geoseg.rasters.publishing import check_output
+from geoseg.rasters.publishing import check_output, refuse_inputs
 from geoseg.rasters.reading import Scene, open_scene
 from geoseg.rasters.validity import Pixels
 from geoseg.rasters.writing import (
@@ -24,6 +24,7 @@ __all__ = [
     "open_class_raster",
     "open_confidence",
     "open_scene",
+    "refuse_inputs",
     "write_class_raster",
     "write_confidence_raster",
 ]

@@ -25,6 +25,9 @@ log = logging.getLogger("geoseg")
 
 _SCAN_PIXELS = 2**24
 
+# Confidence stored as a float may exceed 1 by this.
+_ROUNDING = 1e-3
+
 
 class ClassRaster:
     """An open class raster; made by :func:`open_class_raster`.
@@ -35,6 +38,7 @@ class ClassRaster:
         legend: Its classes.
         tags: Its TIFF metadata, ``GEOSEG_...`` among them.
         block_shape: (rows, columns) of a storage block.
+        files: Local files that it is made of.
     """
 
     def __init__(self, scene: Scene, legend: Legend, tags: Mapping[str, str]) -> None:
@@ -43,6 +47,7 @@ class ClassRaster:
         self.block_shape = scene.block_shape
         self.legend = legend
         self.tags = dict(tags)
+        self.files = scene.files
         self._scene = scene
 
     def read(self, window: Window) -> npt.NDArray[np.uint8]:
@@ -61,11 +66,15 @@ class ConfidenceRaster:
     Attributes:
         name: Its path or URL, without secrets.
         grid: Where its pixels are.
+        tags: Its TIFF metadata, ``GEOSEG_...`` among them.
+        files: Local files that it is made of.
     """
 
-    def __init__(self, scene: Scene, scale: float, offset: float) -> None:
+    def __init__(self, scene: Scene, scale: float, offset: float, tags: Mapping[str, str]) -> None:
         self.name = scene.name
         self.grid = scene.grid
+        self.tags = dict(tags)
+        self.files = scene.files
         self._scene = scene
         self._scale = scale
         self._offset = offset
@@ -76,10 +85,14 @@ class ConfidenceRaster:
         Raises:
             ParameterError: The window reaches outside the raster.
             CorruptRasterError: A block cannot be decoded.
+            RasterError: A value lies outside 0..1.
         """
         pixels = self._scene.read(window)
         confidence = np.asarray(pixels.values[0] * self._scale + self._offset, np.float32)
         confidence[~pixels.valid] = np.nan
+        outside = confidence[np.isfinite(confidence) & ((confidence < 0) | (confidence > 1 + _ROUNDING))]
+        if outside.size:
+            raise RasterError(f"{self.name} holds {outside[0]:g}; a confidence raster gives 0..1")
         return confidence
 
 
@@ -122,7 +135,7 @@ def open_confidence(path: str | Path) -> Iterator[ConfidenceRaster]:
         scale, offset = float(dataset.scales[0]), float(dataset.offsets[0])
         if scale == 1.0 and not scene.dtype.startswith("float"):
             raise RasterError(f"{scene.name} holds {scene.dtype} without a scale; a confidence raster gives 0..1")
-        yield ConfidenceRaster(scene, scale, offset)
+        yield ConfidenceRaster(scene, scale, offset, dataset.tags())
 
 
 def _labels(scene: Scene, window: Window) -> npt.NDArray[np.uint8]:

@@ -110,6 +110,23 @@ def stands_alone(path: str | Path) -> bool:
     return is_remote(path) or _VIRTUAL.match(str(path).removeprefix("file://")) is not None
 
 
+def source_files(dataset: DatasetReader) -> frozenset[Path]:
+    """Local files that an open raster is made of; of a VRT also those that its VRTs name."""
+    found: set[Path] = set()
+    waiting = [str(f) for f in dataset.files]
+    while waiting:
+        path = Path(waiting.pop()).absolute()
+        if path in found or not path.is_file():
+            continue
+        found.add(path)
+        if _is_named_vrt(path.name):
+            with suppress(*GDAL_ERRORS), warnings.catch_warnings():
+                warnings.simplefilter("ignore", NotGeoreferencedWarning)
+                with DatasetReader(str(path), driver=["VRT"]) as inner:
+                    waiting.extend(str(f) for f in inner.files)
+    return frozenset(found)
+
+
 def reason(error: BaseException) -> str:
     """What GDAL said last, in one line."""
     text = str(error.__cause__ or error)

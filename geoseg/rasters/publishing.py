@@ -5,17 +5,18 @@ from __future__ import annotations
 import os
 import re
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from geoseg.errors import MissingFileError, OutputError, OutputExistsError, RasterError
+from geoseg.errors import MissingFileError, OutputError, OutputExistsError, ParameterError, RasterError
 from geoseg.rasters.opening import GDAL_ERRORS, environment, gdal_messages, reason
 
 _SUFFIXES = (".tif", ".tiff")
 _WRITE_FAILURE = re.compile(
     r"write error|error writing|error while writing|no space left|file too large", re.IGNORECASE
 )
+_WORLD_FILES = (".tfw", ".tifw", ".tiffw", ".wld", ".tab")
 _COMPANIONS = (".aux.xml", ".ovr", ".msk", ".msk.ovr")
 
 
@@ -35,8 +36,35 @@ def check_output(path: Path, overwrite: bool) -> None:
         raise OutputError(f"the folder of {path} does not exist; create {path.parent} first")
     if not os.access(path.parent, os.W_OK | os.X_OK):
         raise OutputError(f"the folder {path.parent} is read-only; choose another one for {path.name}")
-    if path.exists() and not overwrite:
-        raise OutputExistsError(f"{path} exists; give --overwrite (overwrite=True) to replace it")
+    for file in (path, path.with_suffix(".qml"), path.with_name(path.name + ".aux.xml")):
+        if file.exists() and not overwrite:
+            raise OutputExistsError(f"{file} exists; give --overwrite (overwrite=True) to replace it")
+
+
+def check_no_world_file(path: Path) -> None:
+    """See that nothing beside an output without georeference would give it one.
+
+    Raises:
+        OutputExistsError: A world file does.
+    """
+    for suffix in _WORLD_FILES:
+        if path.with_suffix(suffix).exists():
+            raise OutputExistsError(
+                f"{path.with_suffix(suffix)} would georeference {path.name}, whose scene has no georeference; "
+                "remove it or choose another output"
+            )
+
+
+def refuse_inputs(outputs: Iterable[Path], inputs: Iterable[Path]) -> None:
+    """See that no output is an input, under whatever name.
+
+    Raises:
+        ParameterError: One is.
+    """
+    sources = [path for path in inputs if path.exists()]
+    for output in outputs:
+        if output.exists() and any(output.samefile(source) for source in sources):
+            raise ParameterError(f"{output} is an input of this run and would be replaced; give another output")
 
 
 @contextmanager

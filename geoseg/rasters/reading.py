@@ -25,6 +25,7 @@ from geoseg.rasters.opening import (
     grid_of,
     open_dataset,
     reason,
+    source_files,
     stands_alone,
 )
 from geoseg.rasters.validity import DTYPES, Pixels, Values, joined, judge, stored_nodata
@@ -52,6 +53,7 @@ class Scene:
         band_names: Their descriptions; else their colours; else ``band 1``, ...
         nodata: Nodata value of each band that is read, None without.
         block_shape: (rows, columns) of a storage block.
+        files: Local files that it is made of, those that a VRT names included; no output may replace one.
         notices: What is noteworthy about the file.
     """
 
@@ -69,9 +71,15 @@ class Scene:
         self.block_shape: tuple[int, int] = dataset.block_shapes[self.bands[0] - 1]
         flags = dataset.mask_flag_enums[self.bands[0] - 1]
         self._has_own_validity = MaskFlags.per_dataset in flags and MaskFlags.alpha not in flags
-        self._nodata = tuple(stored_nodata(v, np.dtype(self.dtype)) for v in self.nodata)
+        self._nodata = tuple(self._nodata_sample(dataset, b, v) for b, v in zip(self.bands, self.nodata, strict=True))
+        self.files = source_files(dataset)
         self._cache = min(max(DEFAULT_CACHE, 2 * self._block_row_bytes()), _MAX_CACHE)
         self.notices = tuple(_notices(self, dataset, self._alpha))
+
+    def _nodata_sample(self, dataset: DatasetReader, band: int, nodata: float | None) -> np.generic | None:
+        """The tag as a sample of its own band, in the common type: float32's -9999.9 is not float64's."""
+        sample = stored_nodata(nodata, np.dtype(dataset.dtypes[band - 1]))
+        return None if sample is None else np.dtype(self.dtype).type(sample)
 
     def read(self, window: Window) -> Pixels:
         """Read a window at full resolution. Full-width windows from top to bottom decode each block about once.

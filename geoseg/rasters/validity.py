@@ -81,6 +81,7 @@ def joined(parts: Sequence[Pixels], axis: int) -> Pixels:
 def _absent(band: Values, nodata: np.generic | None) -> Bools | None:
     """Where samples are not data; None where no sample can be."""
     if np.issubdtype(band.dtype, np.floating):
-        unreal = ~np.isfinite(band)
+        with np.errstate(over="ignore"):  # what float32 cannot hold is no reflectance, and infinite for a network
+            unreal = ~np.isfinite(band.astype(np.float32, copy=False))
         return np.asarray(unreal if nodata is None else unreal | (band == nodata))
     return None if nodata is None else np.asarray(band == nodata)

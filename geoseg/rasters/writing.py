@@ -29,7 +29,7 @@ from geoseg.grids import Grid
 from geoseg.legend import NODATA_ID, Legend
 from geoseg.qgis import confidence_qml, pam_xml, raster_qml
 from geoseg.rasters.cog import BLOCK, bigtiff, check_pixels, georeference, same_crs, to_cog
-from geoseg.rasters.publishing import check_output, publish, temporary_names, write_errors
+from geoseg.rasters.publishing import check_no_world_file, check_output, publish, temporary_names, write_errors
 from geoseg.tiling import Window
 
 log = logging.getLogger("geoseg")
@@ -229,6 +229,8 @@ def _write_raster(
     path: Path, grid: Grid, layout: _Layout, tags: Mapping[str, str], overwrite: bool
 ) -> Iterator[RasterWriter]:
     check_output(path, overwrite)
+    if grid.transform.is_identity:
+        check_no_world_file(path)
     with temporary_names(path) as base:
         stream, cog = Path(f"{base}.tmp"), Path(f"{base}.cog.tmp")
         dataset = _create(stream, path, grid, layout, tags)
