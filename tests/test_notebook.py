@@ -23,13 +23,14 @@ def kernel_of_this_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
 
 
+@pytest.mark.timeout(600)
 @pytest.mark.usefixtures("kernel_of_this_python")
 def test_notebook_runs_and_shows_pictures(tmp_path: Path, project_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", str(project_root))
     notebook = nbformat.read(project_root / NOTEBOOK, as_version=4)
     start = time.monotonic()
     NotebookClient(
-        notebook, kernel_name="python3", timeout=250, resources={"metadata": {"path": str(tmp_path)}}
+        notebook, kernel_name="python3", timeout=500, resources={"metadata": {"path": str(tmp_path)}}
     ).execute()
     print(f"the notebook took {time.monotonic() - start:.0f} s")
     outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
