@@ -16,6 +16,7 @@ import numpy.typing as npt
 from matplotlib import colormaps
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
+from matplotlib.patheffects import withStroke
 
 from geoseg.legend import Legend
 from geoseg.rasters import open_class_raster, open_confidence, open_scene
@@ -158,7 +159,8 @@ def _draw_panel(figure: Figure, frame: _Frame, number: int, panel: Panel, divide
     ax.set_title(panel.title, fontsize=13, color=_INK, loc="left")
     ax.set_axis_off()
     if divide_at is not None:
-        ax.axvline(divide_at * panel.picture.shape[1], color="white", linestyle=(0, (5, 4)), linewidth=1.6)
+        line = ax.axvline(divide_at * panel.picture.shape[1], color="white", linestyle=(0, (5, 4)), linewidth=1.6)
+        line.set_path_effects([withStroke(linewidth=3.0, foreground=_INK)])  # shows on pale ground too
     if panel.colorbar is not None:
         bar = figure.add_axes(frame.rectangle(number, _SIDE - 1.9, -0.34, 1.6, 0.12))
         bar.imshow(np.linspace(0, 1, 256)[None], cmap=panel.colorbar, aspect="auto")

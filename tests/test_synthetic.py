@@ -80,6 +80,27 @@ def test_colour_alone_does_not_make_a_map(made: SyntheticScene) -> None:
     assert found.mean_iou < 0.65
 
 
+# Machado, Oliveira & Fernandes 2009, "A Physiologically-based Model for Simulation of Color Vision Deficiency".
+EYES = {
+    "all cones": [[1, 0, 0], [0, 1, 0], [0, 0, 1]],
+    "no red": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
+    "no green": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]],
+    "no blue": [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.303900]],
+}
+XYZ = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
+
+
+@pytest.mark.parametrize("eye", EYES)
+def test_every_eye_tells_the_classes_apart(eye: str) -> None:
+    srgb = np.array([c.rgb for c in LEGEND]) / 255
+    linear = np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
+    seen = np.clip(linear @ np.array(EYES[eye]).T, 0, 1)
+    x, y, z = np.cbrt(seen @ XYZ.T / XYZ.sum(axis=1)).T
+    lab = np.column_stack([116 * y - 16, 500 * (x - y), 200 * (y - z)])
+    distance = np.linalg.norm(lab[:, None] - lab[None], axis=-1)
+    assert distance[np.triu_indices(len(LEGEND), 1)].min() > 20  # CIE 1976; 2.3 is just noticeable
+
+
 @pytest.mark.parametrize(("height", "width"), [(64, 64), (64, 300), (300, 64)])
 def test_small_and_long_scenes(tmp_path: Path, height: int, width: int) -> None:
     assert _pixels(make_scene(tmp_path, height=height, width=width).scene).shape == (3, height, width)

@@ -15,7 +15,7 @@ from geoseg.synthetic.noise import Cells, Field, JitteredGrid, fractal_noise, sm
 
 LEGEND = Legend.from_names(
     ["water", "forest", "cropland", "grassland", "building", "road"],
-    ["#4477aa", "#117733", "#ddcc77", "#99bb55", "#cc6677", "#555555"],
+    ["#5599cc", "#0f6b33", "#f2e3a8", "#8fb550", "#dd6677", "#3f3f3f"],
 )
 WATER, FOREST, CROPLAND, GRASSLAND, BUILDING, ROAD = LEGEND.ids
 
