@@ -166,7 +166,7 @@ def _check_grids(predicted: ClassRaster, truth: ClassRaster) -> None:
     ours, theirs = predicted.grid, truth.grid
     if not _same_grid(ours, theirs):
         raise RasterError(
-            f"{truth.name} ({_place(theirs)}) is not on the grid of {predicted.name} ({_place(ours)}); "
+            f"{truth.name} ({theirs.summary()}) is not on the grid of {predicted.name} ({ours.summary()}); "
             "bring the reference onto the grid of the prediction with gdalwarp -r near"
         )
 
@@ -179,11 +179,6 @@ def _same_grid(ours: Grid, theirs: Grid) -> bool:
     steps = [abs(v) for v in (ours.transform.a, ours.transform.b, ours.transform.d, ours.transform.e) if v]
     off = np.abs(ours.to_world(corners) - theirs.to_world(corners)).max()
     return bool(off <= _GRID_TOLERANCE * min(steps)) and ours == replace(theirs, transform=ours.transform)
-
-
-def _place(grid: Grid) -> str:
-    crs = (grid.crs_wkt or '"no CRS"').split('"')[1]
-    return f"{grid.height}×{grid.width} px, {crs}, transform {', '.join(f'{v:.10g}' for v in grid.transform[:6])}"
 
 
 def _shared_legend(predicted: ClassRaster, truth: ClassRaster) -> Legend:

@@ -22,6 +22,7 @@ import pyogrio
 import shapely
 from pyogrio.errors import DataLayerError, DataSourceError
 
+from geoseg.durable import sync
 from geoseg.errors import GeosegError, OutputError, OutputExistsError
 from geoseg.legend import Legend
 from geoseg.polygons import Features
@@ -160,13 +161,13 @@ def write_geopackage(
         yield writer
         with _write_errors(path):
             _finish(writer, legend)
-            _sync(temporary)
+            sync(temporary)
             check_geopackage(path, overwrite)
             for suffix in ("-wal", "-shm", "-journal"):  # a log of a file that is gone would be replayed into ours
                 path.with_name(path.name + suffix).unlink(missing_ok=True)
             temporary.replace(path)
             with suppress(OSError):  # some network file systems cannot
-                _sync(path.parent)
+                sync(path.parent)
     finally:
         for left in path.parent.glob(f"{glob.escape(temporary.name)}*"):
             left.unlink(missing_ok=True)
@@ -222,14 +223,3 @@ def _check_unused(path: Path) -> None:
 def _identifier(name: str) -> str:
     """``name`` quoted for SQL."""
     return '"' + name.replace('"', '""') + '"'
-
-
-def _sync(path: Path) -> None:
-    """Make a file, or the names in a folder, survive a power cut."""
-    if path.is_dir() and os.name == "nt":
-        return  # Windows has no handle for that
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

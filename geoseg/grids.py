@@ -92,6 +92,11 @@ class Grid:
         """(height, width)."""
         return self.height, self.width
 
+    def summary(self) -> str:
+        """Shape, name of the CRS and transform in one line, for messages."""
+        crs = (self.crs_wkt or '"no CRS"').split('"')[1]
+        return f"{self.height}×{self.width} px, {crs}, transform {', '.join(f'{v:.10g}' for v in self.transform[:6])}"
+
     @property
     def is_georeferenced(self) -> bool:
         """Whether the place on Earth is known: there is a CRS."""

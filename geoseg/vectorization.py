@@ -131,8 +131,8 @@ def _open_companion(
         opened = stack.enter_context(open_confidence(confidence))
         if opened.grid != source.grid:
             raise RasterError(
-                f"{opened.name} ({_place(opened.grid)}) is not on the grid of {source.name} ({_place(source.grid)}); "
-                "give the confidence raster that was made with it"
+                f"{opened.name} ({opened.grid.summary()}) is not on the grid of {source.name} "
+                f"({source.grid.summary()}); give the confidence raster that was made with it"
             )
         return opened
     # A name, never a path: a raster must not make us read a file elsewhere.
@@ -150,11 +150,6 @@ def _open_companion(
         return None
     _log.info("mean_confidence from %s", beside)
     return opened
-
-
-def _place(grid: Grid) -> str:
-    crs = (grid.crs_wkt or '"no CRS"').split('"')[1]
-    return f"{grid.height}×{grid.width} px, {crs}, transform {', '.join(f'{v:.10g}' for v in grid.transform[:6])}"
 
 
 def _check_memory(source: ClassRaster) -> None:

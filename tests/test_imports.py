@@ -15,7 +15,7 @@ import geoseg
 PACKAGE = Path(geoseg.__file__).parent
 
 LAYERS = (
-    {"errors", "legend", "memory", "tiling"},
+    {"durable", "errors", "legend", "memory", "tiling"},
     {"blending", "normalization", "metrics", "config"},
     {"grids", "polygons", "qgis"},
     {"rasters", "tracing", "geopackage", "samplers", "models", "predictors"},

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from geoseg.durable import sync
 from geoseg.errors import MissingFileError, OutputError, OutputExistsError, ParameterError, RasterError
 from geoseg.rasters.opening import GDAL_ERRORS, environment, gdal_messages, reason
 
@@ -109,7 +110,7 @@ def publish(path: Path, finished: Path, sidecars: Mapping[Path, Path], overwrite
         overwrite: Whether an output that has come up meanwhile may be replaced.
     """
     for file in (*sidecars, finished):
-        _sync(file)
+        sync(file)
     if path.exists() and not overwrite:
         raise OutputExistsError(f"{path} has come into being meanwhile; give --overwrite to replace it")
     for suffix in _COMPANIONS:
@@ -120,15 +121,4 @@ def publish(path: Path, finished: Path, sidecars: Mapping[Path, Path], overwrite
         file.replace(final)
     finished.replace(path)
     with suppress(OSError):  # some network file systems cannot
-        _sync(path.parent)
-
-
-def _sync(path: Path) -> None:
-    """Make a file, or the names in a folder, survive a power cut."""
-    if path.is_dir() and os.name == "nt":
-        return  # Windows has no handle for that
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        sync(path.parent)
