@@ -2,7 +2,8 @@
 
 from geoseg.rasters.classes import ClassRaster, ConfidenceRaster, open_class_raster, open_confidence
 from geoseg.rasters.publishing import check_output, refuse_inputs
-from geoseg.rasters.reading import Scene, open_scene
+from geoseg.rasters.reading import FileScene, open_scene
+from geoseg.rasters.scenes import Scene
 from geoseg.rasters.validity import Pixels
 from geoseg.rasters.writing import (
     CONFIDENCE_NODATA,
@@ -17,6 +18,7 @@ __all__ = [
     "CONFIDENCE_SCALE",
     "ClassRaster",
     "ConfidenceRaster",
+    "FileScene",
     "Pixels",
     "RasterWriter",
     "Scene",

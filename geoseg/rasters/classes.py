@@ -17,7 +17,8 @@ from geoseg.errors import LegendError, RasterError
 from geoseg.legend import IGNORE_ID, NODATA_ID, ClassDef, Legend
 from geoseg.qgis import parse_pam
 from geoseg.rasters.opening import open_dataset, stands_alone
-from geoseg.rasters.reading import Scene
+from geoseg.rasters.reading import FileScene
+from geoseg.rasters.scenes import Scene
 from geoseg.rasters.writing import LEGEND_TAG
 from geoseg.tiling import Window
 
@@ -111,7 +112,7 @@ def open_class_raster(path: str | Path) -> Iterator[ClassRaster]:
         RasterError: It is no raster of one uint8 band, or has no class.
     """
     with open_dataset(path) as dataset:
-        scene = Scene(dataset, path, None)
+        scene = FileScene(dataset, path, None)
         if scene.dtype != "uint8" or len(scene.bands) != 1:
             raise RasterError(
                 f"{scene.name} has {len(scene.bands)} bands of {scene.dtype}; a class raster has one of uint8 "
@@ -131,7 +132,7 @@ def open_confidence(path: str | Path) -> Iterator[ConfidenceRaster]:
         RasterError: It is no raster, or its first band holds whole numbers without a scale.
     """
     with open_dataset(path) as dataset:
-        scene = Scene(dataset, path, [1])
+        scene = FileScene(dataset, path, [1])
         scale, offset = float(dataset.scales[0]), float(dataset.offsets[0])
         if scale == 1.0 and not scene.dtype.startswith("float"):
             raise RasterError(f"{scene.name} holds {scene.dtype} without a scale; a confidence raster gives 0..1")

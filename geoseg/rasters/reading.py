@@ -15,7 +15,8 @@ from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.io import DatasetReader
 from rasterio.windows import Window as Rectangle
 
-from geoseg.errors import CorruptRasterError, ParameterError, RasterError
+from geoseg.errors import CorruptRasterError, RasterError
+from geoseg.rasters.identity import raster_identity
 from geoseg.rasters.opening import (
     DEFAULT_CACHE,
     GDAL_ERRORS,
@@ -28,7 +29,8 @@ from geoseg.rasters.opening import (
     source_files,
     stands_alone,
 )
-from geoseg.rasters.validity import DTYPES, Pixels, Values, joined, judge, stored_nodata
+from geoseg.rasters.scenes import refuse_outside
+from geoseg.rasters.validity import DTYPES, Pixels, Values, joined, judge, never_absent, stored_nodata
 from geoseg.tiling import Window
 
 log = logging.getLogger("geoseg")
@@ -42,8 +44,8 @@ _SAMPLED_WHOLE = 2**27  # a scene of more pixels and without overviews is sample
 _PATCHES = 16
 
 
-class Scene:
-    """An open scene; read it from one thread at a time (a lock sees to it). Made by :func:`open_scene`.
+class FileScene:
+    """A scene in one file, or one VRT of many; made by :func:`open_scene`. See :class:`geoseg.rasters.Scene`.
 
     Attributes:
         name: Its path or URL, without secrets.
@@ -55,6 +57,9 @@ class Scene:
         block_shape: (rows, columns) of a storage block.
         files: Local files that it is made of, those that a VRT names included; no output may replace one.
         notices: What is noteworthy about the file.
+        warnings: What about it is likely to spoil a result.
+        always_valid: Whether every sample is data, whatever it is.
+        identity: What tells it from others and from itself before a change.
     """
 
     def __init__(self, dataset: DatasetReader, path: str | Path, bands: Sequence[int] | None) -> None:
@@ -75,6 +80,10 @@ class Scene:
         self.files = source_files(dataset)
         self._cache = min(max(DEFAULT_CACHE, 2 * self._block_row_bytes()), _MAX_CACHE)
         self.notices = tuple(_notices(self, dataset, self._alpha))
+        self.warnings = tuple(_warnings(self, dataset))
+        self.always_valid = not self._alpha and not self._has_own_validity and never_absent(self.dtype, self._nodata)
+        judged_by = {"bands": list(self.bands), "alpha": list(self._alpha), "nodata": [str(v) for v in self.nodata]}
+        self.identity = raster_identity(dataset, path, self.files, self.grid, judged_by)
 
     def _nodata_sample(self, dataset: DatasetReader, band: int, nodata: float | None) -> np.generic | None:
         """The tag as a sample of its own band, in the common type: float32's -9999.9 is not float64's."""
@@ -88,9 +97,7 @@ class Scene:
             ParameterError: The window reaches outside the scene.
             CorruptRasterError: A block cannot be decoded; the message says which.
         """
-        height, width = self.grid.shape
-        if window.row_off < 0 or window.col_off < 0 or window.row_end > height or window.col_end > width:
-            raise ParameterError(f"the window ({window}) reaches outside {self.name} of {height}×{width} pixels")
+        refuse_outside(window, self.grid, self.name)
         return self._guarded(window, window.height, window.width)
 
     def sample(self, max_side: int = 512) -> Pixels:
@@ -164,7 +171,7 @@ class Scene:
 
 
 @contextmanager
-def open_scene(path: str | Path, bands: Sequence[int] | None = None) -> Iterator[Scene]:
+def open_scene(path: str | Path, bands: Sequence[int] | None = None) -> Iterator[FileScene]:
     """Open a scene for reading.
 
     Args:
@@ -177,10 +184,10 @@ def open_scene(path: str | Path, bands: Sequence[int] | None = None) -> Iterator
         RasterError: No raster, no or unsupported bands, or bands that it does not have.
     """
     with open_dataset(path) as dataset:
-        scene = Scene(dataset, path, bands)
+        scene = FileScene(dataset, path, bands)
         for notice in scene.notices:
             log.info("%s: %s", scene.name, notice)
-        for warning in _warnings(scene, dataset):
+        for warning in scene.warnings:
             log.warning("%s: %s", scene.name, warning)
         yield scene
 
@@ -245,7 +252,7 @@ def _blocks(window: Window, block_shape: tuple[int, int], shape: tuple[int, int]
             yield Window(top, left, min(rows, shape[0] - top), min(cols, shape[1] - left))
 
 
-def _notices(scene: Scene, dataset: DatasetReader, alpha: Sequence[int]) -> Iterator[str]:
+def _notices(scene: FileScene, dataset: DatasetReader, alpha: Sequence[int]) -> Iterator[str]:
     """What is noteworthy and harmless."""
     for band in alpha:
         yield (
@@ -266,7 +273,7 @@ def _notices(scene: Scene, dataset: DatasetReader, alpha: Sequence[int]) -> Iter
         yield f"it holds {len(dataset.subdatasets)} images: only the first is read"
 
 
-def _warnings(scene: Scene, dataset: DatasetReader) -> Iterator[str]:
+def _warnings(scene: FileScene, dataset: DatasetReader) -> Iterator[str]:
     """What is likely to spoil the result."""
     if not scene.grid.is_georeferenced:
         where = "pixel space" if scene.grid.transform.is_identity and not scene.grid.gcps else "units without a name"

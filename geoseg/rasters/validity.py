@@ -69,6 +69,19 @@ def stored_nodata(nodata: float | None, dtype: np.dtype[np.generic]) -> np.gener
     return dtype.type(int(nodata)) if float(nodata).is_integer() and limits.min <= nodata <= limits.max else None
 
 
+def never_absent(dtype: str, nodata: Sequence[np.generic | None]) -> bool:
+    """Whether no sample can be absent: :func:`judge` without alpha and validity band then finds all of them present.
+
+    Args:
+        dtype: NumPy name of the samples' type.
+        nodata: For each band what :func:`stored_nodata` gave.
+    """
+    if np.issubdtype(np.dtype(dtype), np.floating):
+        return False
+    free = [missing is None for missing in nodata]
+    return any(free) if np.issubdtype(np.dtype(dtype), np.unsignedinteger) else all(free)
+
+
 def joined(parts: Sequence[Pixels], axis: int) -> Pixels:
     """Put windows side by side (``axis`` -1) or one below the other (-2)."""
     return Pixels(
