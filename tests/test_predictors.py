@@ -1,8 +1,10 @@
-"""TorchPredictor: probabilities of the right shape, the same for every batch, and refusals that name the figures."""
+"""Torch predictors: the input's bits, probabilities of the right shape, the same for every batch, clear refusals."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,65 +15,132 @@ from torch import nn
 from geoseg.config import ModelSpec
 from geoseg.errors import ModelError, ParameterError
 from geoseg.models import read_spec
-from geoseg.predictors import TorchPredictor
+from geoseg.normalization import BandStats
+from geoseg.predictors import Loaded, NetworkOptions, Predictor, Tiles, load_predictor
+from geoseg.predictors.networks import TileNetwork
+
+SIDE = 24
+STATS = BandStats((101.7, 80.3, 60.1), (33.3, 21.7, 12.9))
 
 
 @pytest.fixture
 def spec(tmp_path: Path) -> ModelSpec:
-    return read_spec(write_spec(tmp_path / "m.safetensors"))
+    return read_spec(write_spec(tmp_path / "m.safetensors", bands=("r", "g", "b"), mean=STATS.mean, std=STATS.std))
 
 
 def network(classes: int = 7) -> nn.Module:
     torch.manual_seed(0)
-    return nn.Sequential(nn.Conv2d(1, 16, 3, padding=1), nn.BatchNorm2d(16), nn.ReLU(), nn.Conv2d(16, classes, 1))
+    return nn.Sequential(
+        nn.Conv2d(3, 16, 3, padding=1), nn.BatchNorm2d(16), nn.ReLU(), nn.Conv2d(16, classes, 1)
+    ).eval()
 
 
-def tiles(count: int) -> np.ndarray:
-    return np.random.default_rng(0).normal(size=(count, 1, 24, 24)).astype(np.float32)
+def tiles(count: int, dtype: str = "uint8", side: int = SIDE) -> Tiles:
+    generator = np.random.default_rng(0)
+    present = generator.random((count, 1, side, side)) > 0.2
+    values = np.where(present, generator.integers(0, 256, (count, 3, side, side)), 0).astype(dtype)
+    return Tiles(values, present, tuple((0, i) for i in range(count)))
+
+
+def no_samples(count: int) -> Sequence[Tiles]:
+    return []
+
+
+def load(spec: ModelSpec, make: Callable[[], nn.Module] = network, side: int = SIDE, **options: Any) -> Predictor:
+    chosen = NetworkOptions(**{"backend": "torch", "precision": "fp32", "device": "cpu"} | options)
+    loaded = Loaded(make, spec, spec.stats, "0" * 64)
+    return load_predictor([loaded], chosen, tile_size=side, dtype="uint8", sample_tiles=no_samples, cache=None)
+
+
+def plain(batch: Tiles, model: nn.Module, temperature: float = 1.0) -> np.ndarray:
+    """Scores the long way: BandStats, the network as it is, softmax."""
+    present = np.broadcast_to(batch.present, batch.values.shape)
+    x = np.stack([STATS.normalize(v, p) for v, p in zip(batch.values, present, strict=True)])
+    with torch.inference_mode():
+        return torch.softmax(model(torch.from_numpy(x)) / temperature, 1).numpy()
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "float32"])
+def test_the_network_sees_the_bits_of_band_stats(spec: ModelSpec, dtype: str) -> None:
+    batch = tiles(2, dtype)
+    graph = TileNetwork(Loaded(network, spec, STATS, ""), network(), (SIDE,))
+    seen = graph.normalized(torch.from_numpy(batch.values), torch.from_numpy(batch.present)).numpy()
+    for ours, values, present in zip(seen, batch.values, batch.present, strict=True):
+        assert ours.tobytes() == STATS.normalize(values, np.broadcast_to(present, values.shape)).tobytes()
+
+
+def test_absent_samples_may_hold_anything(spec: ModelSpec) -> None:
+    batch = tiles(1, "float32")
+    expected = load(spec).submit(batch)()
+    batch.values[~np.broadcast_to(batch.present, batch.values.shape)] = np.nan
+    assert torch.equal(load(spec).submit(batch)(), expected)
 
 
 def test_scores_are_probabilities_of_the_logits(spec: ModelSpec) -> None:
     batch = tiles(2)
-    scores = TorchPredictor(network(), spec, "cpu")(batch)
-    with torch.inference_mode():
-        expected = torch.softmax(network().eval()(torch.from_numpy(batch)), 1).numpy()
-    assert scores.dtype == np.float32
-    np.testing.assert_allclose(scores, expected, atol=1e-6)
+    scores = load(spec).submit(batch)()
+    assert scores.dtype == torch.float32
+    assert scores.is_contiguous()
+    np.testing.assert_allclose(scores, plain(batch, network()), atol=1e-6)
     np.testing.assert_allclose(scores.sum(1), 1, atol=1e-6)
 
 
 def test_no_bit_depends_on_the_batch(spec: ModelSpec) -> None:
-    predictor, batch = TorchPredictor(network(), spec, "cpu"), tiles(5)
-    together = predictor(batch)
-    np.testing.assert_array_equal(together, np.concatenate([predictor(batch[i : i + 1]) for i in range(5)]))
+    predictor, batch = load(spec), tiles(5)
+    alone = torch.cat([predictor.submit(batch.part(i, i + 1))() for i in range(5)])
+    assert torch.equal(predictor.submit(batch)(), alone)
+
+
+def test_the_callers_tensor_stays_and_may_be_changed(spec: ModelSpec) -> None:
+    predictor, batch = load(spec), tiles(1)
+    first = predictor.submit(batch)()
+    kept = first.clone()
+    predictor.submit(tiles(3))()
+    assert torch.equal(first, kept)
+    first.zero_()
+    assert torch.equal(predictor.submit(batch)(), kept)
 
 
 def test_the_temperature_divides_the_logits(spec: ModelSpec) -> None:
-    hot = TorchPredictor(network(), spec.model_copy(update={"temperature": 3.0}), "cpu")(tiles(1))
-    cold = TorchPredictor(network(), spec, "cpu")(tiles(1))
-    np.testing.assert_allclose(np.log(hot[:, 0] / hot[:, 1]) * 3, np.log(cold[:, 0] / cold[:, 1]), rtol=1e-3, atol=1e-4)
+    scores = load(spec.model_copy(update={"temperature": 3.0})).submit(tiles(1))()
+    np.testing.assert_allclose(scores, plain(tiles(1), network(), 3.0), atol=1e-6)
+
+
+def test_bf16_scores_are_float32_and_near(spec: ModelSpec) -> None:
+    scores = load(spec, precision="bf16").submit(tiles(2))()
+    assert scores.dtype == torch.float32
+    np.testing.assert_allclose(scores, plain(tiles(2), network()), atol=0.02)
+    np.testing.assert_allclose(scores.sum(1), 1, atol=1e-6)
 
 
 def test_another_number_of_classes_is_refused(spec: ModelSpec) -> None:
     with pytest.raises(ModelError, match=r"shape \(1, 5, 24, 24\).*expected \(1, 7, 24, 24\)"):
-        TorchPredictor(network(5), spec, "cpu")(tiles(1))
+        load(spec, lambda: network(5)).submit(tiles(1))()
 
 
 def test_a_network_that_shrinks_its_tiles_is_refused(spec: ModelSpec) -> None:
     with pytest.raises(ModelError, match=r"expected \(1, 7, 24, 24\)"):
-        TorchPredictor(nn.Conv2d(1, 7, 3), spec, "cpu")(tiles(1))
+        load(spec, lambda: nn.Conv2d(3, 7, 3)).submit(tiles(1))()
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_scores_that_are_no_numbers_are_refused(spec: ModelSpec, value: float) -> None:
-    broken = nn.Conv2d(1, 7, 1)
+    broken = nn.Conv2d(3, 7, 1)
     with torch.no_grad():
         broken.weight[3] = value
     with pytest.raises(ModelError, match="NaN"):
-        TorchPredictor(broken, spec, "cpu")(tiles(1))
+        load(spec, lambda: broken).submit(tiles(1))()
 
 
 @pytest.mark.parametrize("device", ["cuda:17", "quantum", "meta"])
 def test_an_absent_device_is_refused(spec: ModelSpec, device: str) -> None:
     with pytest.raises(ParameterError, match=device):
-        TorchPredictor(network(), spec, device)
+        load(spec, device=device)
+
+
+def test_what_ran_and_why_is_told(spec: ModelSpec) -> None:
+    predictor = load(spec)
+    assert f"torch {torch.__version__}, fp32 on " in predictor.description
+    assert predictor.reason == "as asked for"
+    assert predictor.identity["precision"] == "fp32"
+    assert (predictor.classes, predictor.planes, predictor.best_batch, predictor.in_flight) == (7, 7, 1, 1)

@@ -1,8 +1,6 @@
-"""A batch of tiles in, class probabilities out."""
+"""Normalised tiles in, class probabilities out: the plain call, for networks that are at hand."""
 
 from __future__ import annotations
-
-from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -13,28 +11,6 @@ from geoseg.config import ModelSpec
 from geoseg.errors import ModelError, ParameterError, ResourceError
 
 Float = npt.NDArray[np.float32]
-
-
-class Predictor(Protocol):
-    """What prediction needs of a network, whatever runs it."""
-
-    @property
-    def description(self) -> str:
-        """What runs where, for the log and the output's metadata."""
-
-    @property
-    def best_batch(self) -> int:
-        """Tiles per call where the user does not say."""
-
-    def __call__(self, tiles: Float) -> Float:
-        """Class probabilities of normalised tiles.
-
-        Args:
-            tiles: (B, C, T, T) float32.
-
-        Returns:
-            (B, K, T, T) float32 that sums to 1 over K.
-        """
 
 
 class TorchPredictor:
@@ -67,7 +43,7 @@ class TorchPredictor:
 
     @torch.inference_mode()
     def __call__(self, tiles: Float) -> Float:
-        """See :class:`Predictor`.
+        """Class probabilities (B, K, T, T) float32 of normalised (B, C, T, T) float32 tiles.
 
         Raises:
             ModelError: The network changes the tile's size, has another number of classes, or gives NaN.
