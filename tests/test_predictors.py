@@ -2,68 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from scenes import write_spec
+from predicting import SIDE, STATS, load, make_spec, network, plain, tiles
 from torch import nn
 
 from geoseg.config import ModelSpec
 from geoseg.errors import ModelError, ParameterError
-from geoseg.models import read_spec
-from geoseg.normalization import BandStats
-from geoseg.predictors import Loaded, NetworkOptions, Predictor, Tiles, load_predictor
+from geoseg.predictors import Loaded
 from geoseg.predictors.networks import TileNetwork
-
-SIDE = 24
-STATS = BandStats((101.7, 80.3, 60.1), (33.3, 21.7, 12.9))
 
 
 @pytest.fixture
 def spec(tmp_path: Path) -> ModelSpec:
-    return read_spec(write_spec(tmp_path / "m.safetensors", bands=("r", "g", "b"), mean=STATS.mean, std=STATS.std))
-
-
-def network(classes: int = 7) -> nn.Module:
-    torch.manual_seed(0)
-    return nn.Sequential(
-        nn.Conv2d(3, 16, 3, padding=1), nn.BatchNorm2d(16), nn.ReLU(), nn.Conv2d(16, classes, 1)
-    ).eval()
-
-
-def tiles(count: int, dtype: str = "uint8", side: int = SIDE) -> Tiles:
-    generator = np.random.default_rng(0)
-    present = generator.random((count, 1, side, side)) > 0.2
-    values = np.where(present, generator.integers(0, 256, (count, 3, side, side)), 0).astype(dtype)
-    return Tiles(values, present, tuple((0, i) for i in range(count)))
-
-
-def no_samples(count: int) -> Sequence[Tiles]:
-    return []
-
-
-def load(spec: ModelSpec, make: Callable[[], nn.Module] = network, side: int = SIDE, **options: Any) -> Predictor:
-    chosen = NetworkOptions(**{"backend": "torch", "precision": "fp32", "device": "cpu"} | options)
-    loaded = Loaded(make, spec, spec.stats, "0" * 64)
-    return load_predictor([loaded], chosen, tile_size=side, dtype="uint8", sample_tiles=no_samples, cache=None)
-
-
-def plain(batch: Tiles, model: nn.Module, temperature: float = 1.0) -> np.ndarray:
-    """Scores the long way: BandStats, the network as it is, softmax."""
-    present = np.broadcast_to(batch.present, batch.values.shape)
-    x = np.stack([STATS.normalize(v, p) for v, p in zip(batch.values, present, strict=True)])
-    with torch.inference_mode():
-        return torch.softmax(model(torch.from_numpy(x)) / temperature, 1).numpy()
+    return make_spec(tmp_path)
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "float32"])
 def test_the_network_sees_the_bits_of_band_stats(spec: ModelSpec, dtype: str) -> None:
     batch = tiles(2, dtype)
-    graph = TileNetwork(Loaded(network, spec, STATS, ""), network(), (SIDE,))
+    graph = TileNetwork(Loaded(network, spec, STATS, ""), network(), SIDE, (SIDE,))
     seen = graph.normalized(torch.from_numpy(batch.values), torch.from_numpy(batch.present)).numpy()
     for ours, values, present in zip(seen, batch.values, batch.present, strict=True):
         assert ours.tobytes() == STATS.normalize(values, np.broadcast_to(present, values.shape)).tobytes()

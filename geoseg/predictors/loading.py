@@ -7,11 +7,15 @@ from pathlib import Path
 
 import torch
 
+from geoseg.predictors.cache import ModelCache
 from geoseg.predictors.choosing import Choice, choose
+from geoseg.predictors.conversion import Source, check_converted, openvino_files
 from geoseg.predictors.machine import check_device, this_machine
-from geoseg.predictors.networks import sides
+from geoseg.predictors.networks import network_sides
+from geoseg.predictors.openvino_backend import REMEDY, OpenVinoBackend
 from geoseg.predictors.options import Loaded, NetworkOptions, same_legend
 from geoseg.predictors.tiles import Predictor, SampleTiles, TileType
+from geoseg.predictors.toolkits import load_toolkit
 from geoseg.predictors.torch_backend import TorchBackend, grow_batch
 
 
@@ -20,9 +24,9 @@ def load_predictor(
     options: NetworkOptions,
     *,
     tile_size: int,
-    dtype: TileType,  # noqa: ARG001
+    dtype: TileType,
     sample_tiles: SampleTiles,
-    cache: Path | None,  # noqa: ARG001
+    cache: Path | None,
 ) -> Predictor:
     """Make ready what runs one model, or the mean of several.
 
@@ -40,16 +44,41 @@ def load_predictor(
     """
     same_legend(models)
     choice = choose(options, this_machine())
-    loaded = models[0]
-    return _torch(loaded, options, choice, tile_size, sample_tiles)
+    members = [
+        _member(
+            Source(m, network_sides(tile_size, options.scales, m.spec.stride_multiple), tile_size, dtype, sample_tiles),
+            choice,
+            cache,
+        )
+        for m in models
+    ]
+    return members[0]
 
 
-def _torch(
-    loaded: Loaded, options: NetworkOptions, choice: Choice, tile_size: int, sample_tiles: SampleTiles
-) -> Predictor:
+def _member(source: Source, choice: Choice, cache: Path | None) -> Predictor:
+    if choice.backend == "openvino":
+        return _openvino(source, choice, ModelCache(cache))
+    return _torch(source, choice)
+
+
+def _torch(source: Source, choice: Choice) -> Predictor:
     device = torch.device(choice.devices[0])
     check_device(device)
-    at = sides(tile_size, options.scales, loaded.spec.stride_multiple)
-    backend = TorchBackend(loaded, device, choice.precision, at, choice.reason)
-    backend.best_batch = grow_batch(backend, sample_tiles(1))
+    backend = TorchBackend(source.loaded, device, choice.precision, source.tile_size, source.sides, choice.reason)
+    backend.best_batch = grow_batch(backend, source.sample_tiles(1))
     return backend
+
+
+def _openvino(source: Source, choice: Choice, cache: ModelCache) -> Predictor:
+    ov = load_toolkit("openvino", REMEDY)
+
+    def make(folder: Path) -> None:
+        openvino_files(source, folder)
+        exact = OpenVinoBackend(
+            source.loaded, folder / "model.xml", "fp32", source.sides, choice.reason, ModelCache(None)
+        )
+        check_converted(source, exact)
+        exact.close()
+
+    folder = cache.entry("openvino", {**source.key, "openvino": str(ov.__version__)}, make)
+    return OpenVinoBackend(source.loaded, folder / "model.xml", choice.precision, source.sides, choice.reason, cache)

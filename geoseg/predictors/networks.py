@@ -17,6 +17,7 @@ class TileNetwork(nn.Module):
     Args:
         loaded: What to run.
         network: The network of ``loaded``, or what computes the same.
+        tile_size: Side of the tiles in pixels.
         sides: Sides in pixels to which tiles are resized before the network; scores are resized back and averaged.
         dtype: Of the network's own arithmetic; everything before and after is float32.
         channels_last: Lay the network's input out with the bands last.
@@ -29,6 +30,7 @@ class TileNetwork(nn.Module):
         self,
         loaded: Loaded,
         network: nn.Module,
+        tile_size: int,
         sides: tuple[int, ...],
         *,
         dtype: torch.dtype = torch.float32,
@@ -37,6 +39,7 @@ class TileNetwork(nn.Module):
         super().__init__()
         self.network = network.eval().to(dtype)
         self.sides = sides
+        self._tile_size = tile_size
         self.temperature = loaded.spec.temperature
         self._dtype = dtype
         self._format = torch.channels_last if channels_last else torch.contiguous_format
@@ -60,7 +63,7 @@ class TileNetwork(nn.Module):
         return torch.where(present, (values.float() - self.mean) * self.inverse_std, 0.0)
 
     def _at(self, x: torch.Tensor, side: int) -> torch.Tensor:
-        size = x.shape[-1]
+        size = self._tile_size
         resized = x if side == size else _resized(x, side)
         logits = self.network(resized.to(dtype=self._dtype, memory_format=self._format)).float()
         scores = torch.softmax(logits / self.temperature if self.temperature != 1 else logits, dim=1)
@@ -71,6 +74,6 @@ def _resized(x: torch.Tensor, side: int) -> torch.Tensor:
     return F.interpolate(x, size=(side, side), mode="bilinear", antialias=True, align_corners=False)
 
 
-def sides(tile_size: int, scales: tuple[float, ...], multiple: int) -> tuple[int, ...]:
+def network_sides(tile_size: int, scales: tuple[float, ...], multiple: int) -> tuple[int, ...]:
     """For each scale the side that the network can take nearest to the scaled tile's."""
     return tuple(max(1, round(tile_size * scale / multiple)) * multiple for scale in scales)

@@ -34,6 +34,7 @@ class TorchBackend:
         loaded: What to run.
         device: Where.
         precision: ``fp32``, ``bf16`` or ``fp16``.
+        tile_size: Side of the tiles in pixels.
         sides: See :class:`TileNetwork`.
         reason: Why this backend.
         network: What to run instead of the network of ``loaded``, such as one that is folded already.
@@ -44,6 +45,7 @@ class TorchBackend:
         loaded: Loaded,
         device: torch.device,
         precision: str,
+        tile_size: int,
         sides: tuple[int, ...],
         reason: str,
         *,
@@ -51,7 +53,9 @@ class TorchBackend:
     ) -> None:
         lean = lean_network(loaded) if network is None else network
         on_mps = device.type == "mps"
-        self._graph = TileNetwork(loaded, lean, sides, dtype=DTYPES[precision], channels_last=not on_mps).to(device)
+        self._graph = TileNetwork(loaded, lean, tile_size, sides, dtype=DTYPES[precision], channels_last=not on_mps).to(
+            device
+        )
         self._name = loaded.spec.name
         self._told = False
         self.device = device
@@ -63,6 +67,7 @@ class TorchBackend:
             "version": str(torch.__version__),
             "precision": precision,
             "device": device.type,
+            "model": loaded.hash,
             "sides": list(sides),
         }
         self.best_batch = 1
@@ -101,8 +106,7 @@ class TorchBackend:
         """
         scores = self._graph(self._sent(tiles.values), self._sent(tiles.present)).contiguous()
         check_shape(scores.shape, tiles, self.planes, self._name)
-        # Softmax spreads a NaN over all classes of its pixel: one plane tells.
-        finite = torch.isfinite(scores[:, 0].sum())
+        finite = torch.isfinite(scores.max())  # a NaN is the largest of all
         if self.device.type != "cuda":
             return lambda: self._checked(scores, finite)
         finite = finite.to("cpu", non_blocking=True)
