@@ -9,6 +9,7 @@ import torch
 
 from geoseg.predictors.cache import ModelCache
 from geoseg.predictors.choosing import Choice, choose
+from geoseg.predictors.combining import Augmented, Ensemble, Replicas
 from geoseg.predictors.conversion import Source, check_converted, openvino_files
 from geoseg.predictors.machine import check_device, this_machine
 from geoseg.predictors.networks import network_sides
@@ -44,29 +45,33 @@ def load_predictor(
     """
     same_legend(models)
     choice = choose(options, this_machine())
-    members = [
-        _member(
-            Source(m, network_sides(tile_size, options.scales, m.spec.stride_multiple), tile_size, dtype, sample_tiles),
-            choice,
-            cache,
+    members: list[Predictor] = []
+    for model in models:
+        sides = network_sides(tile_size, options.scales, model.spec.stride_multiple)
+        source = Source(model, sides, tile_size, dtype, sample_tiles)
+        member = (
+            _openvino(source, choice, ModelCache(cache))
+            if choice.backend == "openvino"
+            else _torch(source, choice, options.mc)
         )
-        for m in models
-    ]
-    return members[0]
+        members.append(member if options.tta == "none" else Augmented(member, options.tta))
+    return members[0] if len(members) == 1 else Ensemble(members)
 
 
-def _member(source: Source, choice: Choice, cache: Path | None) -> Predictor:
-    if choice.backend == "openvino":
-        return _openvino(source, choice, ModelCache(cache))
-    return _torch(source, choice)
-
-
-def _torch(source: Source, choice: Choice) -> Predictor:
-    device = torch.device(choice.devices[0])
-    check_device(device)
-    backend = TorchBackend(source.loaded, device, choice.precision, source.tile_size, source.sides, choice.reason)
-    backend.best_batch = grow_batch(backend, source.sample_tiles(1))
-    return backend
+def _torch(source: Source, choice: Choice, samples: int) -> Predictor:
+    backends: list[TorchBackend] = []
+    for name in choice.devices:
+        device = torch.device(name)
+        check_device(device)
+        backends.append(
+            TorchBackend(
+                source.loaded, device, choice.precision, source.tile_size, source.sides, choice.reason, samples=samples
+            )
+        )
+    best = grow_batch(backends[0], source.sample_tiles(1))
+    for backend in backends:
+        backend.best_batch = best
+    return backends[0] if len(backends) == 1 else Replicas(backends)
 
 
 def _openvino(source: Source, choice: Choice, cache: ModelCache) -> Predictor:

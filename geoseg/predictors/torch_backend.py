@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from geoseg.errors import ResourceError
+from geoseg.predictors.dropout import SampledNetwork
 from geoseg.predictors.folding import folded
 from geoseg.predictors.machine import device_name
 from geoseg.predictors.networks import TileNetwork
@@ -37,7 +38,10 @@ class TorchBackend:
         tile_size: Side of the tiles in pixels.
         sides: See :class:`TileNetwork`.
         reason: Why this backend.
-        network: What to run instead of the network of ``loaded``, such as one that is folded already.
+        samples: Passes of Monte Carlo dropout; 0 is none.
+
+    Raises:
+        ModelError: Samples are asked for but the network has no dropout.
     """
 
     def __init__(
@@ -49,19 +53,26 @@ class TorchBackend:
         sides: tuple[int, ...],
         reason: str,
         *,
-        network: nn.Module | None = None,
+        samples: int = 0,
     ) -> None:
-        lean = lean_network(loaded) if network is None else network
-        on_mps = device.type == "mps"
-        self._graph = TileNetwork(loaded, lean, tile_size, sides, dtype=DTYPES[precision], channels_last=not on_mps).to(
-            device
+        graph = TileNetwork(
+            loaded,
+            lean_network(loaded),
+            tile_size,
+            sides,
+            dtype=DTYPES[precision],
+            channels_last=device.type != "mps",
         )
+        self._graph = (SampledNetwork(graph, samples, loaded.spec.name) if samples else graph).to(device)
+        self._samples = samples
         self._name = loaded.spec.name
         self._told = False
         self.device = device
-        self.classes = self.planes = len(loaded.spec.classes)
+        self.classes = len(loaded.spec.classes)
+        self.planes = self.classes + (samples > 0)
         self.reason = reason
-        self.description = f"torch {torch.__version__}, {precision} on {device_name(device)}"
+        dropout = f", {samples} samples of Monte Carlo dropout" if samples else ""
+        self.description = f"torch {torch.__version__}, {precision}{dropout} on {device_name(device)}"
         self.identity: dict[str, object] = {
             "backend": "torch",
             "version": str(torch.__version__),
@@ -69,6 +80,7 @@ class TorchBackend:
             "device": device.type,
             "model": loaded.hash,
             "sides": list(sides),
+            "mc": samples,
         }
         self.best_batch = 1
         self.in_flight = 1 if device.type == "cpu" else 2
@@ -104,7 +116,9 @@ class TorchBackend:
         Raises:
             torch.OutOfMemoryError: It does not fit.
         """
-        scores = self._graph(self._sent(tiles.values), self._sent(tiles.present)).contiguous()
+        values, present = self._sent(tiles.values), self._sent(tiles.present)
+        keys = (tiles.keys,) if self._samples else ()
+        scores = self._graph(values, present, *keys).contiguous()
         check_shape(scores.shape, tiles, self.planes, self._name)
         finite = torch.isfinite(scores.max())  # a NaN is the largest of all
         if self.device.type != "cuda":
