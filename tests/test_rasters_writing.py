@@ -28,6 +28,7 @@ from rio_cogeo import cog_validate
 from geoseg.errors import OutputError, OutputExistsError, ParameterError, RasterError
 from geoseg.grids import Grid, GroundControlPoint
 from geoseg.legend import Legend
+from geoseg.parts import open_run
 from geoseg.qgis import confidence_qml, parse_pam, raster_qml
 from geoseg.rasters import (
     CONFIDENCE_NODATA,
@@ -36,9 +37,12 @@ from geoseg.rasters import (
     open_class_raster,
     open_confidence,
     open_scene,
+    run_of,
     write_class_raster,
     write_confidence_raster,
 )
+from geoseg.rasters.overviews import halve_by_majority, halve_by_mean
+from geoseg.rasters.streams import count_values
 from geoseg.tiling import Window
 
 LEGEND = Legend.from_names(["Water", 'Forêt <dense> & "old"', "Built"])
@@ -190,9 +194,9 @@ def test_windows_out_of_order_are_refused(tmp_path, windows, message):
     assert names(tmp_path) == set()
 
 
-@pytest.mark.parametrize("values", [np.ones((40, 30)), np.ones((30, 40), np.uint8), np.ones((1, 40, 30), np.uint8)])
+@pytest.mark.parametrize("values", [np.ones((40, 30)), np.ones((30, 40), np.uint8), np.ones((2, 40, 30), np.uint8)])
 def test_wrong_arrays_are_refused(tmp_path, values):
-    with pytest.raises(ParameterError, match=r"needs \(40, 30\) uint8"):
+    with pytest.raises(ParameterError, match=r"needs .*40, 30\) uint8"):
         write_all(tmp_path / "map.tif", grid(), values)
 
 
@@ -244,6 +248,130 @@ def test_confidence_above_one_is_refused(tmp_path):
         write_confidence_raster(tmp_path / "conf.tif", grid()) as writer,
     ):
         writer.write(Window(0, 0, 40, 30), np.full((40, 30), 251, np.uint8))
+
+
+BANDS = ("confidence", "entropy", "mutual information", "Water", 'Forêt <dense> & "old"')
+
+
+def write_confidence(path: Path, where: Grid, values: np.ndarray, **options) -> None:
+    with write_confidence_raster(path, where, **options) as writer:
+        writer.write(Window(0, 0, *where.shape), values)
+
+
+@pytest.mark.parametrize("bands", [BANDS[:2], BANDS[:4], BANDS])
+def test_more_bands_of_confidence(tmp_path, bands):
+    """Four bands are the trap: GDAL would take the fourth for alpha."""
+    path = tmp_path / "conf.tif"
+    stored = RNG.integers(0, 251, (len(bands), 700, 600)).astype(np.uint8)
+    stored[:, :300] = CONFIDENCE_NODATA
+    write_confidence(path, grid(700, 600), stored, bands=bands)
+    assert cog_validate(path, strict=True, quiet=True) == (True, [], [])
+    with rasterio.open(path) as dataset:
+        assert dataset.descriptions == bands
+        assert dataset.nodatavals == (255,) * len(bands)
+        assert dataset.scales == (CONFIDENCE_SCALE,) * len(bands)
+        assert dataset.colorinterp == (ColorInterp.gray, *[ColorInterp.undefined] * (len(bands) - 1))
+        assert dataset.mask_flag_enums == ([MaskFlags.nodata],) * len(bands)
+        assert [dataset.overviews(b) for b in dataset.indexes] == [[2]] * len(bands)
+        assert np.array_equal(dataset.read(), stored)
+    with rasterio.open(path, OVERVIEW_LEVEL=0) as dataset:
+        for band, values in enumerate(stored, 1):
+            assert np.array_equal(dataset.read(band), halve_by_mean(values, 255))
+    with open_confidence(path) as raster:
+        assert np.allclose(raster.read(Window(300, 0, 400, 600)), stored[0, 300:] * 0.004)
+    assert (tmp_path / "conf.qml").read_text() == confidence_qml()
+
+
+def test_bands_in_strips_and_panels(tmp_path):
+    stored = RNG.integers(0, 251, (3, 1300, 700)).astype(np.uint8)
+    with write_confidence_raster(tmp_path / "conf.tif", grid(1300, 700), BANDS[:3]) as writer:
+        for top in range(0, 1300, 260):
+            for left, right in ((0, 333), (333, 700)):
+                writer.write(Window(top, left, 260, right - left), stored[:, top : top + 260, left:right])
+        assert np.array_equal(writer.counts, [np.bincount(band.ravel(), minlength=256) for band in stored])
+    with rasterio.open(tmp_path / "conf.tif") as dataset:
+        assert np.array_equal(dataset.read(), stored)
+
+
+def test_one_band_may_have_a_band_axis(tmp_path):
+    values = labels((40, 30))
+    write_all(tmp_path / "map.tif", grid(), values[None])
+    assert np.array_equal(read_all(tmp_path / "map.tif"), values)
+
+
+@pytest.mark.parametrize("bands", [(), ("entropy",), ("confidence", "a", "a")])
+def test_bands_that_cannot_be(tmp_path, bands):
+    with pytest.raises(ParameterError, match="must start with confidence"):
+        write_confidence(tmp_path / "conf.tif", grid(), np.zeros((40, 30), np.uint8), bands=bands)
+
+
+@pytest.mark.parametrize("shape", [(40, 30), (1, 40, 30), (3, 40, 30)])
+def test_two_bands_need_two(tmp_path, shape):
+    with pytest.raises(ParameterError, match=r"needs \(2, 40, 30\) uint8"):
+        write_confidence(tmp_path / "conf.tif", grid(), np.zeros(shape, np.uint8), bands=BANDS[:2])
+
+
+def test_a_strange_value_in_any_band_is_refused(tmp_path):
+    values = np.zeros((2, 40, 30), np.uint8)
+    values[1, 3, 3] = 253
+    with pytest.raises(ParameterError, match="value 253"):
+        write_confidence(tmp_path / "conf.tif", grid(), values, bands=BANDS[:2])
+
+
+@pytest.mark.parametrize("size", [0, 1, 7, 2**17 - 1, 2**17, 2**17 + 1, 2**21 + 2**20 + 3])
+def test_values_are_counted(size):
+    values = RNG.integers(0, 256, size).astype(np.uint8)
+    assert np.array_equal(count_values(values), np.bincount(values, minlength=256))
+    assert np.array_equal(count_values(np.stack([values, values], axis=1)), 2 * np.bincount(values, minlength=256))
+
+
+# Overviews
+
+
+@given(st.data())
+@settings(max_examples=60, deadline=None)
+def test_overviews_against_pixels_taken_one_by_one(data):
+    height, width = data.draw(st.integers(1, 6)), data.draw(st.integers(1, 6))
+    nodata = data.draw(st.sampled_from([0, 3, 255]))
+    values = data.draw(st.lists(st.sampled_from([0, 1, 2, 3, 254, 255]), min_size=1, max_size=4))
+    pixels = np.random.default_rng(data.draw(st.integers(0, 99))).choice(values, (2 * height, 2 * width))
+    pixels = pixels.astype(np.uint8)
+    majority, mean = halve_by_majority(pixels, nodata), halve_by_mean(pixels, nodata)
+    for row in range(height):
+        for col in range(width):
+            four = [int(v) for v in pixels[2 * row : 2 * row + 2, 2 * col : 2 * col + 2].ravel() if v != nodata]
+            most = max((four.count(v) for v in four), default=0)
+            assert majority[row, col] == next((v for v in four if four.count(v) == most), nodata)
+            assert mean[row, col] == ((2 * sum(four) + len(four)) // (2 * len(four)) if four else nodata)
+
+
+@pytest.mark.parametrize("shape", [(513, 1), (1, 513), (1025, 700), (777, 1030), (512, 512), (1024, 2049)])
+def test_overviews_of_any_size(tmp_path, shape):
+    """Each level is half of the one below it, rounded up: what lies outside is a copy of the edge."""
+    path, values = tmp_path / "map.tif", patches(*shape, side=3)
+    write_all(path, grid(*shape), values)
+    with rasterio.open(path) as dataset:
+        factors = dataset.overviews(1)
+    assert len(factors) == sum(-(-max(shape) // 2**i) > 512 for i in range(8))
+    for level in range(len(factors)):
+        values = halve_by_majority(np.pad(values, [(0, side % 2) for side in values.shape], mode="edge"), 0)
+        with rasterio.open(path, OVERVIEW_LEVEL=level) as overview:
+            assert np.array_equal(overview.read(1), values)
+
+
+def test_overviews_are_gdal_s_where_there_is_a_majority(tmp_path):
+    values = patches(1024, 2048, side=16)
+    write_all(tmp_path / "map.tif", grid(1024, 2048), values)
+    profile = {"height": 1024, "width": 2048, "count": 1, "dtype": "uint8", "nodata": 0}
+    with rasterio.open(tmp_path / "g.tif", "w", driver="GTiff", transform=grid().transform, **profile) as dataset:
+        dataset.write(values, 1)
+    rasterio.shutil.copy(tmp_path / "g.tif", tmp_path / "cog.tif", driver="COG", overview_resampling="MODE")
+    for level in range(2):
+        with (
+            rasterio.open(tmp_path / "map.tif", OVERVIEW_LEVEL=level) as ours,
+            rasterio.open(tmp_path / "cog.tif", OVERVIEW_LEVEL=level) as theirs,
+        ):
+            assert np.array_equal(ours.read(1), theirs.read(1))
 
 
 # The grid, bit for bit
@@ -504,9 +632,84 @@ def test_blocks_that_did_not_reach_the_disk_are_found(tmp_path):
             writer._dataset = _Lossy(writer._dataset)
             writer.write(Window(0, 0, 40, 30), np.ones((40, 30), np.uint8))
 
-    with pytest.raises(OutputError, match="1200 pixels did not reach the disk"):
+    with pytest.raises(OutputError, match=r"rows 0\.\.39, columns 0\.\.29 did not reach the disk"):
         lose()
     assert names(tmp_path) == set()
+
+
+# In the folder of a run
+
+
+def test_temporaries_lie_in_the_folder_of_the_run(tmp_path):
+    path, folder = tmp_path / "map.tif", tmp_path / "map.tif.parts"
+    folder.mkdir()
+    for name in ("mine.tif", ".map.tif.mine"):
+        (folder / name).write_text("mine")
+    values = patches(700, 600)
+    with write_class_raster(path, grid(700, 600), LEGEND, folder=folder, tags={"GEOSEG_RUN": "ab12"}) as writer:
+        writer.write(Window(0, 0, 700, 600), values)
+        assert names(tmp_path) == {"map.tif.parts"}
+        assert len(names(folder)) == 3
+    assert names(folder) == {"mine.tif", ".map.tif.mine"}
+    assert names(tmp_path) == {"map.tif", "map.qml", "map.tif.aux.xml", "map.tif.parts"}
+    assert np.array_equal(read_all(path), values)
+    assert run_of(path) == "ab12"
+
+
+def test_what_a_killed_run_leaves_in_its_folder_is_cleared_by_the_next(tmp_path, monkeypatch):
+    """All that finishing a raster makes has a name that a run takes for its own."""
+    path, folder = tmp_path / "map.tif", tmp_path / "map.tif.parts"
+    left: set[str] = set()
+    unlink = Path.unlink
+
+    def look(file: Path, missing_ok: bool = False) -> None:
+        left.update(n for n in names(folder) if n.startswith(".map"))
+        unlink(file, missing_ok=missing_ok)
+
+    with open_run(folder, {}, ["labels"]) as run:
+        run.write(Window(0, 0, 1, 1), np.zeros((1, 1, 1), np.uint8))
+        monkeypatch.setattr(Path, "unlink", look)
+        with write_class_raster(path, grid(1100, 600), LEGEND, folder=folder) as writer:
+            writer.write(Window(0, 0, 1100, 600), patches(1100, 600))
+        monkeypatch.undo()
+        assert {n.split(".", 4)[-1] for n in left} >= {"tmp", "cog.tmp", "vrt.tmp", "0.tmp", "1.tmp", "qml.tmp"}
+    for name in left:
+        (folder / name).write_text("half")
+    with open_run(folder, {}, ["labels"]) as run:
+        run.finish()
+    assert not folder.exists()
+
+
+def test_a_run_that_goes_on_takes_the_sidecars_for_its_own(tmp_path):
+    """They get their names before the raster; killed between, the same command goes on."""
+    path, folder = tmp_path / "map.tif", tmp_path / "map.tif.parts"
+    folder.mkdir()
+    (tmp_path / "map.qml").write_text("ours")
+    with pytest.raises(OutputExistsError, match=r"map\.qml exists"):
+        check_output(path, overwrite=False)
+    check_output(path, overwrite=False, sidecars=False)
+    write_all(path, grid(), labels((40, 30)), folder=folder)
+    assert (tmp_path / "map.qml").read_text("utf-8") == raster_qml(LEGEND)
+    with pytest.raises(OutputExistsError, match=r"map\.tif exists"):
+        write_all(path, grid(), labels((40, 30)), folder=folder)
+
+
+def test_a_folder_that_cannot_be(tmp_path, monkeypatch):
+    with pytest.raises(OutputError, match="does not exist"):
+        write_all(tmp_path / "map.tif", grid(), labels((40, 30)), folder=tmp_path / "none")
+    if Path("/dev/shm").is_dir() and Path("/dev/shm").stat().st_dev != tmp_path.stat().st_dev:
+        with pytest.raises(OutputError, match="on different disks"):
+            write_all(tmp_path / "map.tif", grid(), labels((40, 30)), folder=Path("/dev/shm"))
+    assert names(tmp_path) == set()
+
+
+def test_the_run_of_what_is_no_output_of_a_run(tmp_path):
+    assert run_of(tmp_path / "none.tif") is None
+    (tmp_path / "text.tif").write_text("text")
+    (tmp_path / "empty.tif").write_text("")
+    assert run_of(tmp_path / "text.tif") is run_of(tmp_path / "empty.tif") is run_of(tmp_path) is None
+    write_all(tmp_path / "map.tif", grid(), labels((40, 30)))
+    assert run_of(tmp_path / "map.tif") is None
 
 
 # Where it goes

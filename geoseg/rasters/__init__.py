@@ -4,11 +4,12 @@ from geoseg.rasters.classes import ClassRaster, ConfidenceRaster, open_class_ras
 from geoseg.rasters.publishing import check_output, refuse_inputs
 from geoseg.rasters.reading import FileScene, open_scene
 from geoseg.rasters.scenes import Scene
+from geoseg.rasters.streams import RasterWriter
 from geoseg.rasters.validity import Pixels
 from geoseg.rasters.writing import (
     CONFIDENCE_NODATA,
     CONFIDENCE_SCALE,
-    RasterWriter,
+    run_of,
     write_class_raster,
     write_confidence_raster,
 )
@@ -27,6 +28,7 @@ __all__ = [
     "open_confidence",
     "open_scene",
     "refuse_inputs",
+    "run_of",
     "write_class_raster",
     "write_confidence_raster",
 ]

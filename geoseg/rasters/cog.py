@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import os
+import zlib
+from collections.abc import Mapping
+from functools import cache
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import rasterio.shutil
+from affine import Affine
 from rasterio.control import GroundControlPoint as RasterioPoint
 from rasterio.crs import CRS
+from rasterio.io import MemoryFile
 from rasterio.windows import Window as Rectangle
 
 from geoseg.errors import OutputError
 from geoseg.grids import Grid
-from geoseg.rasters.opening import grid_of, open_dataset
+from geoseg.rasters.opening import GDAL_ERRORS, grid_of, open_dataset
+from geoseg.rasters.overviews import Halve, add_levels, write_levels
+from geoseg.tiling import Window
 
 BLOCK = 512
 """Side of a storage block in outputs."""
@@ -31,13 +39,42 @@ def georeference(grid: Grid) -> dict[str, Any]:
     return {"crs": crs} if grid.transform.is_identity else {"crs": crs, "transform": grid.transform}
 
 
-def to_cog(stream: Path, cog: Path, grid: Grid, overviews: str) -> None:
-    """Copy a GeoTIFF into a COG whose overviews are made by GDAL's resampling ``overviews``."""
-    threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def to_cog(stream: Path, base: Path, cog: Path, grid: Grid, halve: Halve) -> None:
+    """Copy a GeoTIFF into a COG with overviews.
+
+    Args:
+        stream: What has been written.
+        base: Start of the names of temporaries.
+        cog: The file to make.
+        grid: Where it is.
+        halve: Makes each level of the overviews from the one below.
+    """
+    levels = write_levels(stream, base, halve, BLOCK, quick_compression())
+    source = add_levels(stream, base, levels, grid) if levels else stream
     rasterio.shutil.copy(
-        stream, cog, driver="COG", compress="DEFLATE", blocksize=BLOCK, overview_resampling=overviews,
-        num_threads=threads, bigtiff=bigtiff(grid),
+        source, cog, driver="COG", compress="DEFLATE", blocksize=BLOCK, overviews="AUTO" if levels else "NONE",
+        num_threads=threads(), bigtiff=bigtiff(grid),
     )  # fmt: skip
+    for left in (source, stream, *levels):
+        left.unlink(missing_ok=True)
+
+
+def threads() -> int:
+    """Threads that compress: as many as there are processors for this process."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@cache
+def quick_compression() -> dict[str, Any]:
+    """Options for files that only we read: zstd where this GDAL has it, else deflate: four times as slow."""
+    zstd = {"compress": "zstd", "zstd_level": 1, "num_threads": threads()}
+    shape = {"driver": "GTiff", "count": 1, "height": 1, "width": 1, "dtype": "uint8"}
+    try:
+        with MemoryFile() as memory, memory.open(**shape, transform=Affine.scale(2, -2), **zstd) as dataset:
+            dataset.write(np.ones((1, 1, 1), np.uint8))
+    except GDAL_ERRORS:
+        return {"compress": "deflate", "zlevel": 1, "num_threads": threads()}
+    return zstd
 
 
 def bigtiff(grid: Grid) -> str:
@@ -60,20 +97,28 @@ def same_crs(cog: Path, grid: Grid) -> bool:
     return bool(CRS.from_wkt(found.crs_wkt) == CRS.from_wkt(grid.crs_wkt))
 
 
-def check_pixels(cog: Path, counts: npt.NDArray[np.int64]) -> None:
+def checksum(values: npt.NDArray[np.uint8]) -> int:
+    """CRC of (B, h, w) pixels."""
+    result = 0
+    for band in values:
+        result = zlib.crc32(np.ascontiguousarray(band).data, result)
+    return result
+
+
+def check_pixels(cog: Path, checksums: Mapping[Window, int]) -> None:
     """Read all pixels back. A block that did not reach the disk would otherwise read as no data, silently.
 
     Args:
         cog: The finished file.
-        counts: (256,) how many pixels of each value were written.
+        checksums: What was written, by window, rows of blocks from top to bottom.
 
     Raises:
         OutputError: The file holds other values.
     """
-    found = np.zeros(256, np.int64)
+    by_row = groupby(sorted(checksums, key=lambda w: (w.row_off, w.col_off)), key=lambda w: (w.row_off, w.height))
     with open_dataset(cog) as dataset:
-        for top in range(0, dataset.height, BLOCK):
-            rows = dataset.read(1, window=Rectangle(0, top, dataset.width, min(BLOCK, dataset.height - top)))
-            found += np.bincount(rows.ravel(), minlength=256)
-    if not np.array_equal(found, counts):
-        raise OutputError(f"{np.abs(found - counts).sum() // 2} pixels did not reach the disk; is it full or failing?")
+        for (top, height), windows in by_row:
+            values = dataset.read(window=Rectangle(0, top, dataset.width, height))
+            for window in windows:
+                if checksum(values[:, :, window.col_off : window.col_end]) != checksums[window]:
+                    raise OutputError(f"{window} did not reach the disk as written; is it full or failing?")

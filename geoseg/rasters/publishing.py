@@ -21,8 +21,14 @@ _WORLD_FILES = (".tfw", ".tifw", ".tiffw", ".wld", ".tab")
 _COMPANIONS = (".aux.xml", ".ovr", ".msk", ".msk.ovr")
 
 
-def check_output(path: Path, overwrite: bool) -> None:
+def check_output(path: Path, overwrite: bool, *, sidecars: bool = True) -> None:
     """See before any work whether a raster can be written.
+
+    Args:
+        path: The output.
+        overwrite: Replace an older one.
+        sidecars: Whether style and metadata that stand there without the raster are someone's. A run that goes on may
+            have been killed between them and the raster: they come first.
 
     Raises:
         OutputExistsError: It exists and ``overwrite`` is not given.
@@ -37,7 +43,8 @@ def check_output(path: Path, overwrite: bool) -> None:
         raise OutputError(f"the folder of {path} does not exist; create {path.parent} first")
     if not os.access(path.parent, os.W_OK | os.X_OK):
         raise OutputError(f"the folder {path.parent} is read-only; choose another one for {path.name}")
-    for file in (path, path.with_suffix(".qml"), path.with_name(path.name + ".aux.xml")):
+    beside = (path.with_suffix(".qml"), path.with_name(path.name + ".aux.xml")) if sidecars else ()
+    for file in (path, *beside):
         if file.exists() and not overwrite:
             raise OutputExistsError(f"{file} exists; give --overwrite (overwrite=True) to replace it")
 
@@ -69,13 +76,26 @@ def refuse_inputs(outputs: Iterable[Path], inputs: Iterable[Path]) -> None:
 
 
 @contextmanager
-def temporary_names(path: Path) -> Iterator[Path]:
-    """A name beside ``path`` that nobody uses; whatever starts with it is removed in the end."""
-    base = path.with_name(f".{path.name[:150]}.{secrets.token_hex(4)}")
+def temporary_names(path: Path, folder: Path | None = None) -> Iterator[Path]:
+    """A name that nobody uses; whatever starts with it is removed in the end.
+
+    Args:
+        path: What the files become.
+        folder: Where they lie until then; beside ``path`` without it.
+
+    Raises:
+        OutputError: The folder is missing, or on another disk, from where no file can be renamed to ``path``.
+    """
+    folder = path.parent if folder is None else folder
+    if not folder.is_dir():
+        raise OutputError(f"the folder {folder} for what is not finished does not exist; create it first")
+    if folder.stat().st_dev != path.parent.stat().st_dev:
+        raise OutputError(f"{folder} and {path.parent} are on different disks; finished files are renamed, not copied")
+    base = folder / f".{path.name[:150]}.{secrets.token_hex(4)}"
     try:
         yield base
     finally:
-        for left in path.parent.iterdir():
+        for left in folder.iterdir():
             if left.name.startswith(base.name):
                 with suppress(OSError):
                     left.unlink()

@@ -1,6 +1,6 @@
 """Class and confidence rasters: streamed to a temporary file, finished as a COG that QGIS opens styled and named.
 
-The pixels go block row by block row to a tiled GeoTIFF beside the output; when all are there it is copied to a
+The pixels go block row by block row to a tiled GeoTIFF under a temporary name; when all are there it is copied to a
 Cloud-Optimized GeoTIFF with overviews (https://docs.ogc.org/is/21-026/21-026.html), checked, and renamed.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,15 +22,16 @@ import numpy.typing as npt
 import rasterio
 from rasterio.errors import NotGeoreferencedWarning
 from rasterio.io import DatasetWriter
-from rasterio.windows import Window as Rectangle
 
-from geoseg.errors import OutputError, ParameterError
+from geoseg.errors import MissingFileError, ParameterError, RasterError
 from geoseg.grids import Grid
 from geoseg.legend import NODATA_ID, Legend
 from geoseg.qgis import confidence_qml, pam_xml, raster_qml
-from geoseg.rasters.cog import BLOCK, bigtiff, check_pixels, georeference, same_crs, to_cog
+from geoseg.rasters.cog import BLOCK, bigtiff, check_pixels, georeference, quick_compression, same_crs, to_cog
+from geoseg.rasters.opening import GDAL_ERRORS, open_dataset
+from geoseg.rasters.overviews import Halve, halve_by_majority, halve_by_mean
 from geoseg.rasters.publishing import check_no_world_file, check_output, publish, temporary_names, write_errors
-from geoseg.tiling import Window
+from geoseg.rasters.streams import RasterWriter
 
 log = logging.getLogger("geoseg")
 
@@ -40,101 +41,16 @@ CONFIDENCE_SCALE = 0.004
 CONFIDENCE_NODATA = 255
 """Stored where there is no confidence."""
 
+CONFIDENCE_BAND = "confidence"
+"""Description of the first band of a confidence raster."""
+
 LEGEND_TAG = "GEOSEG_LEGEND"
 """TIFF metadata item with the legend's records as JSON."""
 
+RUN_TAG = "GEOSEG_RUN"
+"""TIFF metadata item with the run that a raster was made by."""
+
 _NO_TAGS: Mapping[str, str] = MappingProxyType({})
-
-
-class RasterWriter:
-    """Takes the pixels of an output, each exactly once. Made by ``write_class_raster`` and ``write_confidence_raster``.
-
-    Rows are held until a row of storage blocks is full, so that each block is compressed once whatever the height of
-    the windows. Use it from one thread at a time.
-
-    Attributes:
-        counts: (256,) int64, pixels written of each value.
-    """
-
-    def __init__(self, dataset: DatasetWriter, path: Path, allowed: npt.NDArray[np.bool_]) -> None:
-        self.counts = np.zeros(256, np.int64)
-        self._dataset = dataset
-        self._path = path
-        self._allowed = allowed
-        self._panels: dict[tuple[int, int], _Panel] = {}
-
-    def write(self, window: Window, values: npt.NDArray[np.uint8]) -> None:
-        """Write a window. Within a column panel (the same columns) windows come from top to bottom without gaps.
-
-        Args:
-            window: Inside the grid.
-            values: (h, w) uint8.
-
-        Raises:
-            ParameterError: Wrong shape, type or value, or a window that is not the next of its panel.
-            OutputError: The disk does not take it.
-        """
-        if values.dtype != np.uint8 or values.shape != (window.height, window.width):
-            raise ParameterError(
-                f"{window} needs ({window.height}, {window.width}) uint8, not {values.shape} {values.dtype}"
-            )
-        panel = self._panel(window)
-        counts = np.bincount(values.ravel(), minlength=256)
-        if (strange := np.flatnonzero(counts[~self._allowed])).size:
-            value = np.flatnonzero(~self._allowed)[strange[0]]
-            raise ParameterError(f"value {value} in {window} is not one that {self._path.name} may hold")
-        self.counts += counts
-        for top, rows in panel.take(values):
-            rectangle = Rectangle(panel.col_off, top, panel.width, len(rows))
-            with write_errors(self._path):
-                self._dataset.write(rows, 1, window=rectangle)
-
-    def check_complete(self) -> None:
-        """Raise OutputError unless every pixel has been written."""
-        missing = self._dataset.height * self._dataset.width - int(self.counts.sum())
-        if missing:
-            raise OutputError(f"{self._path} is incomplete: {missing} pixels were never written; nothing was kept")
-
-    def _panel(self, window: Window) -> _Panel:
-        height, width = self._dataset.height, self._dataset.width
-        panel = self._panels.get((window.col_off, window.width))
-        if panel is None:
-            overlapping = any(window.col_off < lo + w and lo < window.col_end for lo, w in self._panels)
-            if overlapping or window.col_off < 0 or window.col_end > width:
-                raise ParameterError(
-                    f"{window} overlaps columns of another panel or leaves the grid of {width} columns"
-                )
-            panel = self._panels[window.col_off, window.width] = _Panel(window.col_off, window.width, height)
-        if window.row_off != panel.next_row or window.row_end > height:
-            raise ParameterError(f"{window} does not follow row {panel.next_row - 1} of {height} rows")
-        return panel
-
-
-class _Panel:
-    """A range of columns that fills from top to bottom; holds what does not fill a block row yet."""
-
-    def __init__(self, col_off: int, width: int, height: int) -> None:
-        self.col_off = col_off
-        self.width = width
-        self.next_row = 0
-        self._height = height
-        self._held = np.empty((min(BLOCK, height), width), np.uint8)
-
-    def take(self, values: npt.NDArray[np.uint8]) -> Iterator[tuple[int, npt.NDArray[np.uint8]]]:
-        """Add rows; yields (first row, rows) of each block row that is now full."""
-        while len(values):
-            top = self.next_row // BLOCK * BLOCK
-            bottom = min(top + BLOCK, self._height)
-            rows = values[: bottom - self.next_row]
-            values = values[len(rows) :]
-            if len(rows) == bottom - top:
-                full = rows
-            else:
-                self._held[self.next_row - top :][: len(rows)] = rows
-                full = self._held[: bottom - top]
-            self.next_row += len(rows)
-            if self.next_row == bottom:
-                yield top, full
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,18 +58,18 @@ class _Layout:
     """What sets one kind of output apart.
 
     Attributes:
-        description: Of the band.
+        bands: Their descriptions.
         nodata: Nodata tag.
-        overviews: GDAL's resampling of the overviews.
+        halve: Makes overviews.
         allowed: (256,) bool, values that may occur.
         prepare: Sets up the new file: colours, scale.
         qml: QGIS style.
         pam: Text of the ``.aux.xml`` for (counts, CRS that the file itself cannot hold), or None for none.
     """
 
-    description: str
+    bands: tuple[str, ...]
     nodata: int
-    overviews: str
+    halve: Halve
     allowed: npt.NDArray[np.bool_]
     prepare: Callable[[DatasetWriter], None]
     qml: str
@@ -162,7 +78,13 @@ class _Layout:
 
 @contextmanager
 def write_class_raster(
-    path: Path, grid: Grid, legend: Legend, *, tags: Mapping[str, str] = _NO_TAGS, overwrite: bool = False
+    path: Path,
+    grid: Grid,
+    legend: Legend,
+    *,
+    folder: Path | None = None,
+    tags: Mapping[str, str] = _NO_TAGS,
+    overwrite: bool = False,
 ) -> Iterator[RasterWriter]:
     """Write class ids, 0 = no data, as a COG with colours, names and a style for QGIS.
 
@@ -173,6 +95,7 @@ def write_class_raster(
         path: Ends in ``.tif``.
         grid: Kept bit for bit.
         legend: The only ids that may be written, beside 0.
+        folder: Of a run, on the same disk, where the temporaries go; beside ``path`` without it.
         tags: More metadata, by TIFF metadata name.
         overwrite: Replace an older output.
 
@@ -187,51 +110,85 @@ def write_class_raster(
     allowed = np.zeros(256, np.bool_)
     allowed[[NODATA_ID, *legend.ids]] = True
     layout = _Layout(
-        description="land cover class",
+        bands=("land cover class",),
         nodata=NODATA_ID,
-        overviews="MODE",  # anything that averages invents classes
+        halve=halve_by_majority,  # anything that averages invents classes
         allowed=allowed,
         prepare=prepare,
         qml=raster_qml(legend),
         pam=lambda counts, srs: pam_xml(legend, {i: int(counts[i]) for i in legend.ids}, srs),
     )
     tags = {**tags, LEGEND_TAG: json.dumps(legend.to_records(), ensure_ascii=False)}
-    with _write_raster(Path(path), grid, layout, tags, overwrite) as writer:
+    with _write_raster(Path(path), grid, layout, folder, tags, overwrite) as writer:
         yield writer
 
 
 @contextmanager
 def write_confidence_raster(
-    path: Path, grid: Grid, *, tags: Mapping[str, str] = _NO_TAGS, overwrite: bool = False
+    path: Path,
+    grid: Grid,
+    bands: Sequence[str] = (CONFIDENCE_BAND,),
+    *,
+    folder: Path | None = None,
+    tags: Mapping[str, str] = _NO_TAGS,
+    overwrite: bool = False,
 ) -> Iterator[RasterWriter]:
-    """Write confidence, stored as uint8 in steps of 0.004 with 255 = no data; else as :func:`write_class_raster`."""
+    """Write confidence, and more in further bands, as uint8 in steps of 0.004 with 255 = no data.
+
+    Args:
+        path: Ends in ``.tif``.
+        grid: Kept bit for bit.
+        bands: Names of the bands; the first is ``confidence``.
+        folder: As for :func:`write_class_raster`, like ``tags`` and ``overwrite``.
+        tags: More metadata.
+        overwrite: Replace an older output.
+
+    Raises:
+        ParameterError: The bands do not start with confidence, or have names twice.
+        OutputExistsError: It exists and ``overwrite`` is not given.
+        OutputError: It cannot be written, or pixels are missing in the end.
+    """
+    if tuple(bands[:1]) != (CONFIDENCE_BAND,) or len(set(bands)) != len(bands):
+        raise ParameterError(f"the bands of {path} must start with {CONFIDENCE_BAND} and differ, not {list(bands)}")
 
     def prepare(dataset: DatasetWriter) -> None:
-        dataset.scales = (CONFIDENCE_SCALE,)
+        dataset.scales = (CONFIDENCE_SCALE,) * len(bands)
 
     allowed = np.arange(256) <= round(1 / CONFIDENCE_SCALE)
     allowed[CONFIDENCE_NODATA] = True
     layout = _Layout(
-        description="confidence",
+        bands=tuple(bands),
         nodata=CONFIDENCE_NODATA,
-        overviews="AVERAGE",
+        halve=halve_by_mean,
         allowed=allowed,
         prepare=prepare,
         qml=confidence_qml(),
         pam=lambda _, srs: f"<PAMDataset><SRS>{escape(srs)}</SRS></PAMDataset>\n" if srs else None,
     )
-    with _write_raster(Path(path), grid, layout, tags, overwrite) as writer:
+    with _write_raster(Path(path), grid, layout, folder, tags, overwrite) as writer:
         yield writer
+
+
+def run_of(path: Path) -> str | None:
+    """The run that made a raster; None where there is no raster, or none of a run.
+
+    An output has its name only when it is complete, so this tells a run that goes on what it need not make again.
+    """
+    try:
+        with open_dataset(path) as dataset:
+            return str(found) if (found := dataset.tags().get(RUN_TAG)) else None
+    except (RasterError, MissingFileError, *GDAL_ERRORS):
+        return None
 
 
 @contextmanager
 def _write_raster(
-    path: Path, grid: Grid, layout: _Layout, tags: Mapping[str, str], overwrite: bool
+    path: Path, grid: Grid, layout: _Layout, folder: Path | None, tags: Mapping[str, str], overwrite: bool
 ) -> Iterator[RasterWriter]:
-    check_output(path, overwrite)
+    check_output(path, overwrite, sidecars=folder is None)
     if grid.transform.is_identity:
         check_no_world_file(path)
-    with temporary_names(path) as base:
+    with temporary_names(path, folder) as base:
         stream, cog = Path(f"{base}.tmp"), Path(f"{base}.cog.tmp")
         dataset = _create(stream, path, grid, layout, tags)
         try:
@@ -244,24 +201,24 @@ def _write_raster(
             with suppress(Exception):
                 dataset.close()
         with write_errors(path):
-            to_cog(stream, cog, grid, layout.overviews)
-            stream.unlink()
-            check_pixels(cog, writer.counts)
-            sidecars = _write_sidecars(base, path, cog, grid, layout, writer.counts)
+            to_cog(stream, base, cog, grid, layout.halve)
+            check_pixels(cog, writer.checksums)
+            sidecars = _write_sidecars(base, path, cog, grid, layout, writer.counts[0])
             publish(path, cog, sidecars, overwrite)
 
 
 def _create(stream: Path, path: Path, grid: Grid, layout: _Layout, tags: Mapping[str, str]) -> DatasetWriter:
     options: dict[str, Any] = {"tiled": True, "blockxsize": BLOCK, "blockysize": BLOCK, "bigtiff": bigtiff(grid)}
-    options |= {"compress": "deflate", "zlevel": 1, "photometric": "MINISBLACK"}
+    options |= {"interleave": "band", "photometric": "MINISBLACK", **quick_compression()}
     with write_errors(path), warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         dataset = rasterio.open(
-            stream, "w", driver="GTiff", height=grid.height, width=grid.width, count=1, dtype="uint8",
+            stream, "w", driver="GTiff", height=grid.height, width=grid.width, count=len(layout.bands), dtype="uint8",
             nodata=layout.nodata, **georeference(grid), **options,
         )  # fmt: skip
         layout.prepare(dataset)
-        dataset.set_band_description(1, layout.description)
+        for index, name in enumerate(layout.bands, 1):
+            dataset.set_band_description(index, name)
         dataset.update_tags(**tags)
     return dataset
 
