@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -14,6 +14,7 @@ from affine import Affine
 from pyproj.crs import CRS
 
 from geoseg.errors import ParameterError
+from geoseg.tiling import Window
 
 Floats = npt.NDArray[np.float64]
 
@@ -113,6 +114,43 @@ class Grid:
         if self._crs is None or self.is_geographic or not self._crs.axis_info:
             return 1.0
         return float(self._crs.axis_info[0].unit_conversion_factor) or 1.0
+
+    def part(self, window: Window) -> Grid:
+        """The grid of a window: the same pixels in the same places. The whole window gives the whole grid, bit for bit.
+
+        Raises:
+            ParameterError: The window reaches outside the grid.
+        """
+        top, left = window.row_off, window.col_off
+        if top < 0 or left < 0 or window.row_end > self.height or window.col_end > self.width:
+            raise ParameterError(f"the window ({window}) reaches outside a grid of {self.height}×{self.width} pixels")
+        if self.gcps:
+            points = tuple(replace(p, row=p.row - top, col=p.col - left) for p in self.gcps)
+            return Grid(self.crs_wkt, self.transform, window.height, window.width, points)
+        transform = self.transform @ Affine.translation(left, top) if top or left else self.transform
+        return Grid(self.crs_wkt, transform, window.height, window.width)
+
+    def scaled(self, height: int, width: int) -> Grid:
+        """The same ground in ``height`` × ``width`` pixels; the own shape gives the own grid, bit for bit."""
+        if (height, width) == self.shape:
+            return self
+        down, across = self.height / height, self.width / width
+        if self.gcps:
+            points = tuple(replace(p, row=p.row / down, col=p.col / across) for p in self.gcps)
+            return Grid(self.crs_wkt, self.transform, height, width, points)
+        return Grid(self.crs_wkt, self.transform @ Affine.scale(across, down), height, width)
+
+    def pixel_sides(self) -> tuple[float, float] | None:
+        """(down, across) in metres of the pixel at the centre, scaled to its true area; None without CRS."""
+        gsd = self.ground_sample_distance()
+        if gsd is None:
+            return None
+        row, col = self.height // 2, self.width // 2
+        ends = self.to_world(np.array([(col, row), (col, row + 1), (col + 1, row)])).reshape(3, 2)
+        # A path there and back is a polygon whose perimeter is twice its length.
+        paths = shapely.polygons(ends[[[0, 1, 0, 0], [0, 2, 0, 0]]])
+        down, across = self.measure(paths)[1]
+        return gsd * math.sqrt(down / across), gsd * math.sqrt(across / down)
 
     def ground_sample_distance(self) -> float | None:
         """Side in metres of a square as large as the pixel at the centre; None without CRS."""
