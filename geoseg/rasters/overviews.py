@@ -56,12 +56,13 @@ def halve_by_mean(pixels: Bytes, nodata: int) -> Bytes:
     quarters = _quarters(pixels)
     a, b, c, d = quarters
     result: Bytes = ((a.astype(np.uint16) + b + c + d + 2) >> 2).astype(np.uint8)
-    void = np.flatnonzero((a == nodata) | (b == nodata) | (c == nodata) | (d == nodata))
+    voids = [v == nodata for v in quarters]
+    # Four times no data gives no data already.
+    void = np.flatnonzero((voids[0] | voids[1] | voids[2] | voids[3]) & ~(voids[0] & voids[1] & voids[2] & voids[3]))
     values = np.stack([v.ravel()[void] for v in quarters]).astype(np.uint16)
     valid = values != nodata
     count = valid.sum(axis=0, dtype=np.uint16)
-    mean = ((values * valid).sum(axis=0, dtype=np.uint16) + count // 2) // np.maximum(count, 1)
-    result.ravel()[void] = np.where(count > 0, mean, nodata)
+    result.ravel()[void] = ((values * valid).sum(axis=0, dtype=np.uint16) + count // 2) // count
     return result
 
 
