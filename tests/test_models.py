@@ -19,7 +19,7 @@ from torch import nn
 from geoseg.errors import MissingFileError, ModelError, ParameterError
 from geoseg.models import architectures, create_model, stride_multiple
 from geoseg.models.encoders import adapt_bands, read_weights
-from geoseg.models.segnet import SegNet, unpool
+from geoseg.models.segnet import SegNet, pool_by_indices, pool_dense, unpool
 from geoseg.models.unet import UNet
 
 LITE0 = "tu-tf_efficientnet_lite0"
@@ -108,6 +108,31 @@ def test_unpool_equals_torchs(size: tuple[int, int]) -> None:
     pooled, indices = F.max_pool2d(x, 2, ceil_mode=True, return_indices=True)
     expected = F.max_unpool2d(pooled, indices, 2, output_size=list(size))
     assert torch.equal(unpool(pooled, indices, torch.Size(size)), expected)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 6), (5, 7), (8, 8)])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_dense_unpooling_has_the_same_bits(
+    size: tuple[int, int], layout: torch.memory_format, dtype: torch.dtype
+) -> None:
+    generator = torch.Generator().manual_seed(0)
+    # Few different values, so that many windows hold their maximum more than once.
+    x = torch.randint(-2, 2, (2, 3, *size), generator=generator).to(dtype).contiguous(memory_format=layout)
+    (pooled, put), (dense, put_dense) = pool_by_indices(x), pool_dense(x)
+    values = torch.randn(pooled.shape, generator=generator).to(dtype)
+    assert torch.equal(dense, pooled)
+    assert torch.equal(put_dense(values), put(values))
+
+
+def test_segnet_is_the_same_network_in_its_dense_form() -> None:
+    model = create_model("segnet", bands=3, classes=4)
+    assert isinstance(model, SegNet)
+    for size in ((33, 47), (64, 64)):
+        expected = run(model, 1, 3, *size)
+        model.dense_unpooling = True
+        assert torch.equal(run(model, 1, 3, *size), expected)
+        model.dense_unpooling = False
 
 
 SMP = [name for name in architectures() if name.startswith("smp.")]

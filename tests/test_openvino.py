@@ -14,7 +14,8 @@ from torch import nn
 
 from geoseg.config import ModelSpec
 from geoseg.errors import ModelError
-from geoseg.predictors import Predictor
+from geoseg.models import create_model
+from geoseg.predictors import Predictor, label_difference
 
 pytest.importorskip("openvino")
 
@@ -137,6 +138,18 @@ def test_a_cache_that_cannot_be_written_is_said(
 def test_a_network_that_shrinks_its_tiles_is_refused(spec: ModelSpec) -> None:
     with pytest.raises(ModelError, match=r"expected \(1, 7, 24, 24\)"):
         load(spec, lambda: nn.Conv2d(3, 7, 3), backend="openvino")
+
+
+def test_segnet_is_exported_without_scattering(tmp_path: Path) -> None:
+    def make() -> nn.Module:
+        torch.manual_seed(0)
+        return create_model("segnet", bands=3, classes=7)
+
+    spec, cache = make_spec(tmp_path, stride_multiple=1), tmp_path / "cache"
+    predictor, reference = load(spec, make, backend="openvino", cache=cache), load(spec, make)
+    assert label_difference(predictor, reference, [tiles(2)]) < 0.002
+    (graph,) = cache.glob("openvino-*/model.xml")
+    assert "Scatter" not in graph.read_text()
 
 
 class Forked(nn.Module):

@@ -13,6 +13,7 @@ from __future__ import annotations
 from geoseg.predictors.former import TorchPredictor
 from geoseg.predictors.loading import load_predictor
 from geoseg.predictors.options import Loaded, NetworkOptions
+from geoseg.predictors.precision import label_difference
 from geoseg.predictors.tiles import Predictor, SampleTiles, Tiles, Wait
 
 __all__ = [
@@ -23,5 +24,6 @@ __all__ = [
     "Tiles",
     "TorchPredictor",
     "Wait",
+    "label_difference",
     "load_predictor",
 ]

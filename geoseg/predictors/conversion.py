@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from geoseg.errors import ModelError
 from geoseg.predictors.networks import TileNetwork
@@ -103,11 +109,41 @@ def openvino_files(source: Source, folder: Path) -> None:
     inputs = [(list(source.shape), values), (list(source.shape), ov.Type.boolean)]
     graph, example = source.graph, source.example()
     try:
-        with torch.no_grad(), quiet():
+        with torch.no_grad(), quiet(), _dense_unpooling(graph):
             model = ov.convert_model(graph, example_input=example, input=inputs)
     except Exception as error:  # whatever an unknown operation makes tracing or the converter raise
         raise _refused(source, "OpenVINO", error) from error
     ov.save_model(model, str(folder / "model.xml"), compress_to_fp16=False)
+
+
+def onnx_files(source: Source, folder: Path) -> None:
+    """Write ``model.onnx``.
+
+    Raises:
+        ModelError: torch cannot export the network.
+    """
+    load_toolkit("onnxscript", "pip install onnx onnxscript onnxruntime, or give --backend torch")
+    graph, example = source.graph, source.example()
+    try:
+        with torch.no_grad(), quiet(), _dense_unpooling(graph), contextlib.redirect_stdout(io.StringIO()):
+            torch.onnx.export(
+                graph, example, str(folder / "model.onnx"), dynamo=True, external_data=False, verbose=False
+            )
+    except Exception as error:  # whatever an unknown operation makes the exporter raise
+        raise _refused(source, "ONNX", error) from error
+
+
+@contextmanager
+def _dense_unpooling(graph: nn.Module) -> Iterator[None]:
+    """Export what unpools by indices in the form that does without them."""
+    networks: list[Any] = [module for module in graph.modules() if hasattr(module, "dense_unpooling")]
+    for network in networks:
+        network.dense_unpooling = True
+    try:
+        yield
+    finally:
+        for network in networks:
+            network.dense_unpooling = False
 
 
 def _refused(source: Source, by: str, error: Exception) -> ModelError:

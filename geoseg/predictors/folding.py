@@ -82,6 +82,9 @@ def _watched(network: nn.Module, probe: torch.Tensor) -> tuple[torch.Tensor, lis
 
 
 def _is_convolution(module: nn.Module) -> bool:
+    # timm's Conv2dSame is a Conv2d that pads first. Others of its subclasses change their weights as they go.
+    if type(module).__name__ == "Conv2dSame":
+        return isinstance(module, nn.Conv2d)
     return type(module) is nn.Conv2d or (type(module) is nn.ConvTranspose2d and module.groups == 1)
 
 

@@ -24,7 +24,7 @@ def load_toolkit(name: str, remedy: str) -> Any:
         ParameterError: It is not installed, or broken; says what to do.
     """
     try:
-        with without_telemetry(), _own_loggers(), quiet():
+        with without_telemetry(), quiet():
             return importlib.import_module(name)
     except (ImportError, OSError) as error:
         raise ParameterError(f"{name} cannot be loaded ({str(error).splitlines()[0]}); {remedy}") from error
@@ -44,22 +44,20 @@ def without_telemetry() -> Iterator[None]:
 
 
 @contextmanager
-def _own_loggers() -> Iterator[None]:
-    """NNCF makes its own class that of every logger to come."""
-    before = logging.getLoggerClass()
-    try:
-        yield
-    finally:
-        logging.setLoggerClass(before)
-
-
-@contextmanager
 def quiet() -> Iterator[None]:
     """What tracing, exporting and these imports say to their developers: deprecations, and constants in a trace.
 
     That a constant was traced wrongly would show in the comparison with the network itself.
     """
-    with warnings.catch_warnings():
-        for kind in (FutureWarning, DeprecationWarning, UserWarning, TracerWarning):
-            warnings.simplefilter("ignore", kind)
-        yield
+    # NNCF makes its own class that of every logger to come, and has torch say that there is no CUDA compiler.
+    loggers, torchs = logging.getLoggerClass(), logging.getLogger("torch.utils.cpp_extension")
+    level = torchs.level
+    torchs.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            for kind in (FutureWarning, DeprecationWarning, UserWarning, TracerWarning):
+                warnings.simplefilter("ignore", kind)
+            yield
+    finally:
+        logging.setLoggerClass(loggers)
+        torchs.setLevel(level)
