@@ -1,8 +1,10 @@
 """Rasters: scenes in, class and confidence rasters out and in again."""
 
 from geoseg.rasters.classes import ClassRaster, ConfidenceRaster, open_class_raster, open_confidence
+from geoseg.rasters.mosaic import MosaicScene, open_mosaic
 from geoseg.rasters.publishing import check_output, refuse_inputs
 from geoseg.rasters.reading import FileScene, open_scene
+from geoseg.rasters.resampling import resampled
 from geoseg.rasters.scenes import Scene
 from geoseg.rasters.streams import RasterWriter
 from geoseg.rasters.validity import Pixels
@@ -20,14 +22,17 @@ __all__ = [
     "ClassRaster",
     "ConfidenceRaster",
     "FileScene",
+    "MosaicScene",
     "Pixels",
     "RasterWriter",
     "Scene",
     "check_output",
     "open_class_raster",
     "open_confidence",
+    "open_mosaic",
     "open_scene",
     "refuse_inputs",
+    "resampled",
     "run_of",
     "write_class_raster",
     "write_confidence_raster",

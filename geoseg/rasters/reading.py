@@ -62,7 +62,7 @@ class FileScene:
         identity: What tells it from others and from itself before a change.
     """
 
-    def __init__(self, dataset: DatasetReader, path: str | Path, bands: Sequence[int] | None) -> None:
+    def __init__(self, dataset: DatasetReader, path: str | Path, bands: Sequence[int] | None, cache: int = 0) -> None:
         self.name = display_name(path)
         self._dataset = dataset
         self._path = path
@@ -78,7 +78,7 @@ class FileScene:
         self._has_own_validity = MaskFlags.per_dataset in flags and MaskFlags.alpha not in flags
         self._nodata = tuple(self._nodata_sample(dataset, b, v) for b, v in zip(self.bands, self.nodata, strict=True))
         self.files = source_files(dataset)
-        self._cache = min(max(DEFAULT_CACHE, 2 * self._block_row_bytes()), _MAX_CACHE)
+        self._cache = cache or min(max(DEFAULT_CACHE, 2 * self._block_row_bytes()), _MAX_CACHE)
         self.notices = tuple(_notices(self, dataset, self._alpha))
         self.warnings = tuple(_warnings(self, dataset))
         self.always_valid = not self._alpha and not self._has_own_validity and never_absent(self.dtype, self._nodata)
@@ -183,13 +183,19 @@ def open_scene(path: str | Path, bands: Sequence[int] | None = None) -> Iterator
         MissingFileError: There is nothing under that name.
         RasterError: No raster, no or unsupported bands, or bands that it does not have.
     """
-    with open_dataset(path) as dataset:
-        scene = FileScene(dataset, path, bands)
+    with open_quietly(path, bands) as scene:
         for notice in scene.notices:
             log.info("%s: %s", scene.name, notice)
         for warning in scene.warnings:
             log.warning("%s: %s", scene.name, warning)
         yield scene
+
+
+@contextmanager
+def open_quietly(path: str | Path, bands: Sequence[int] | None = None, *, cache: int = 0) -> Iterator[FileScene]:
+    """Open a scene as one of many: what it has to say is for whoever opens them all, as is the block cache (bytes)."""
+    with open_dataset(path) as dataset:
+        yield FileScene(dataset, path, bands, cache)
 
 
 def _select(dataset: DatasetReader, name: str, bands: Sequence[int] | None) -> tuple[tuple[int, ...], tuple[int, ...]]:

@@ -82,6 +82,11 @@ def never_absent(dtype: str, nodata: Sequence[np.generic | None]) -> bool:
     return any(free) if np.issubdtype(np.dtype(dtype), np.unsignedinteger) else all(free)
 
 
+def is_valid_repeated(pixels: Pixels) -> bool:
+    """Whether ``present`` is ``valid`` for every band, as its memory tells: one band, or a view that repeats it."""
+    return len(pixels.present) == 1 or pixels.present.strides[0] == 0
+
+
 def joined(parts: Sequence[Pixels], axis: int) -> Pixels:
     """Put windows side by side (``axis`` -1) or one below the other (-2)."""
     return Pixels(
