@@ -66,10 +66,11 @@ class RasterWriter:
             self.checksums[full] = checksum(rows)
 
     def check_complete(self) -> None:
-        """Raise OutputError unless every pixel has been written."""
+        """Raise OutputError unless every pixel has been written; lets go of the rows that were held."""
         missing = self._dataset.height * self._dataset.width - int(self.counts[0].sum())
         if missing:
             raise OutputError(f"{self._path} is incomplete: {missing} pixels were never written; nothing was kept")
+        self._panels.clear()
 
     def _panel(self, window: Window) -> _Panel:
         height, width = self._dataset.height, self._dataset.width
