@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -24,10 +25,10 @@ def refuse() -> nn.Module:
     raise AssertionError("the network is not needed")
 
 
+@pytest.mark.skipif(find_spec("onnxruntime") is None, reason="needs onnxruntime")
 def test_scores_are_torchs_and_the_file_is_kept(
     spec: ModelSpec, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    pytest.importorskip("onnxruntime")
     batch, cache = tiles(3), tmp_path / "cache"
     predictor = load(spec, backend="onnx", cache=cache)
     scores = predictor.submit(batch)()

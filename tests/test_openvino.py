@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +16,9 @@ from torch import nn
 from geoseg.config import ModelSpec
 from geoseg.errors import ModelError
 from geoseg.models import create_model
-from geoseg.predictors import Predictor, label_difference
+from geoseg.predictors import Predictor, Tiles, label_difference
 
-pytest.importorskip("openvino")
+pytestmark = pytest.mark.skipif(find_spec("openvino") is None, reason="needs openvino")
 
 
 def refuse() -> nn.Module:
@@ -202,3 +203,18 @@ def test_nothing_is_reported_to_anyone() -> None:
         "assert 'openvino_telemetry' not in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+@pytest.mark.parametrize("scales", [(1.0,), (1.0, 0.5)])
+def test_normalization_is_exact_beside_bf16(tmp_path: Path, scales: tuple[float, ...]) -> None:
+    """bfloat16 has steps of 16 near 3000: what it would leave of this scene is nothing."""
+    from geoseg.predictors.machine import this_machine
+
+    if not this_machine().bf16:
+        pytest.skip("this processor has no bfloat16")
+    spec = make_spec(tmp_path, mean=(3000.0,) * 3, std=(2.0,) * 3)
+    values = np.random.default_rng(0).normal(3000, 2, (1, 3, SIDE, SIDE)).astype(np.float32)
+    batch = Tiles(values, np.ones((1, 1, SIDE, SIDE), np.bool_), ((0, 0),))
+    exact = load(spec, dtype="float32", scales=scales).submit(batch)()
+    found = load(spec, backend="openvino", precision="bf16", dtype="float32", scales=scales).submit(batch)()
+    np.testing.assert_allclose(found, exact, atol=0.02)

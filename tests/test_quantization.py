@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from geoseg.models import create_model
 from geoseg.predictors import Tiles, label_difference
 from geoseg.predictors.quantization import check_quantizable
 
-pytest.importorskip("nncf")
+pytestmark = pytest.mark.skipif(find_spec("nncf") is None, reason="needs nncf")
 
 
 @pytest.fixture

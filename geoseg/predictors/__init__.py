@@ -10,7 +10,6 @@ Example::
 
 from __future__ import annotations
 
-from geoseg.predictors.former import TorchPredictor
 from geoseg.predictors.loading import load_predictor
 from geoseg.predictors.options import Loaded, NetworkOptions
 from geoseg.predictors.precision import label_difference
@@ -22,7 +21,6 @@ __all__ = [
     "Predictor",
     "SampleTiles",
     "Tiles",
-    "TorchPredictor",
     "Wait",
     "label_difference",
     "load_predictor",
