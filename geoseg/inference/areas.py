@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +16,9 @@ Floats = npt.NDArray[np.float64]
 _MOST_BANDS = 1024
 _LEAST_BAND = 64
 _SLAB_PIXELS = 2**22
+
+# Much less than from a border of a pixel to its centre: what ends at a rectangle does not meet its inside.
+_EDGE = 1e-6
 
 
 class Area:
@@ -46,6 +50,9 @@ class Area:
         self._rows = np.ceil(np.column_stack([self._upper[:, 1], self._lower[:, 1]]) - 0.5).astype(np.int64)
         self._band = max(_LEAST_BAND, -(-height // _MOST_BANDS))
         self._order, self._starts = _by_band(self._upper[:, 1], self._lower[:, 1], self._band, height)
+        self._parts = parts
+        self._tree = shapely.STRtree(parts)
+        self._lock = threading.Lock()
         self._bounds = shapely.total_bounds(polygons)
         wkb = sorted(shapely.to_wkb(shapely.normalize(parts)).tolist())
         self.identity = hashlib.sha256(b"".join(wkb)).hexdigest()
@@ -70,18 +77,13 @@ class Area:
 
     def touches(self, window: Window) -> bool:
         """Whether a polygon meets the inside of the rectangle."""
-        edges = self._edges(window)
-        (x0, y0), (x1, y1) = self._upper[edges].T, self._lower[edges].T
-        near = (np.maximum(x0, x1) > window.col_off) & (np.minimum(x0, x1) < window.col_end)
-        near &= (y1 > window.row_off) & (y0 < window.row_end)
-        x0, y0, x1, y1 = (v[near, None] for v in (x0, y0, x1, y1))
-        corner_x = np.array([window.col_off, window.col_end, window.col_end, window.col_off], np.float64)
-        corner_y = np.array([window.row_off, window.row_off, window.row_end, window.row_end], np.float64)
-        side = (x1 - x0) * (corner_y - y0) - (y1 - y0) * (corner_x - x0)
-        if ((side.min(axis=1, initial=np.inf) < 0) & (side.max(axis=1, initial=-np.inf) > 0)).any():
-            return True
-        # No edge enters it: it is all inside or all outside.
-        return bool(self.inside(Window(window.row_off, window.col_off, 1, 1))[0, 0])
+        box = shapely.box(
+            window.col_off + _EDGE, window.row_off + _EDGE, window.col_end - _EDGE, window.row_end - _EDGE
+        )  # fmt: skip
+        near = self._parts[self._tree.query(box)]
+        with self._lock:  # polygons make their indexes when they are first asked
+            shapely.prepare(near)
+            return bool(shapely.intersects(near, box).any())
 
     def _slab(self, window: Window) -> npt.NDArray[np.bool_]:
         """Count, along each row, how many polygons have been entered and not left."""

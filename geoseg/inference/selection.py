@@ -84,7 +84,11 @@ class Selection:
         return self.area.inside(window)
 
     def touches(self, window: Window) -> bool:
-        """Whether the area of interest meets the inside of a rectangle; where it does not, nothing is ``inside``."""
+        """Whether the area of interest meets the inside of a rectangle; where it does not, nothing is ``inside``.
+
+        Args:
+            window: Any pixels of the scene, such as the core of a tile.
+        """
         return self.area is None or self.area.touches(window)
 
 

@@ -124,8 +124,8 @@ class MosaicScene:
             if here == (slice(0, shape[0]), slice(0, shape[1])) and not valid.any() and found.valid.all():
                 return Pixels(found.values.astype(self.dtype, copy=False), found.valid, found.present)
             # Where nothing is valid yet, also what is no data: it may be that no file has more.
-            free = ~valid[here]
-            np.copyto(values[(slice(None), *here)], found.values, where=free, casting="same_kind")
+            free: npt.NDArray[np.bool_] | bool = ~valid[here] if valid[here].any() else True
+            np.copyto(values[(slice(None), *here)], found.values, where=free)
             if present is None and not is_valid_repeated(found):
                 present = np.repeat(valid[None], len(self.bands), axis=0)
             if present is not None:

@@ -2,9 +2,9 @@
 
 Along each axis a new pixel is a weighted sum of old ones: larger pixels average what they cover, by how much of it they
 cover; smaller ones are interpolated linearly between the two nearest centres. What is no data has no weight. These are
-GDAL's ``average`` and ``bilinear``, but for no data: a warped VRT knows one kind of it at a time, lets NaN spread, and
-takes a dark or saturated sample for the nodata value in unsigned types. Here the judgement of :mod:`.validity` is kept,
-and mosaics, control points and turned scenes are resampled alike.
+GDAL's ``average`` and ``bilinear``, but for no data: a warped VRT lets NaN spread, overlooks the validity band or the
+nodata value where there are both or an alpha band, and averages -9999 in where other bands have data. Here the judgement
+of :mod:`.validity` holds, and mosaics, control points and turned scenes are resampled alike.
 """
 
 from __future__ import annotations
