@@ -3,8 +3,8 @@
 Along each axis a new pixel is a weighted sum of old ones: larger pixels average what they cover, by how much of it they
 cover; smaller ones are interpolated linearly between the two nearest centres. What is no data has no weight. These are
 GDAL's ``average`` and ``bilinear``, but for no data: a warped VRT lets NaN spread, overlooks the validity band or the
-nodata value where there are both or an alpha band, and averages -9999 in where other bands have data. Here the judgement
-of :mod:`.validity` holds, and mosaics, control points and turned scenes are resampled alike.
+nodata value where there are both or an alpha band, and averages -9999 in where other bands have data. Here the
+judgement of :mod:`.validity` holds, and mosaics, control points and turned scenes are resampled alike.
 """
 
 from __future__ import annotations
