@@ -153,6 +153,29 @@ def test_segnet_is_exported_without_scattering(tmp_path: Path) -> None:
     assert "Scatter" not in graph.read_text()
 
 
+def unet() -> nn.Module:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return create_model("unet", bands=3, classes=7, width=16, depth=4).eval()
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_no_bit_depends_on_the_threads(
+    spec: ModelSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, precision: str
+) -> None:
+    from geoseg.predictors.machine import this_machine
+
+    if precision == "bf16" and not this_machine().bf16:
+        pytest.skip("this processor has no bfloat16")
+    batch, found = tiles(3, side=128), []
+    for threads in (1, 2, 4):
+        monkeypatch.setattr("geoseg.predictors.openvino_backend.cores", lambda threads=threads: threads)
+        predictor = load(spec, unet, backend="openvino", precision=precision, side=128, cache=tmp_path / "cache")
+        found.append(predictor.submit(batch)())
+    assert torch.equal(found[0], found[1])
+    assert torch.equal(found[0], found[2])
+
+
 class Forked(nn.Module):
     """Decides by its input, which no trace can follow."""
 

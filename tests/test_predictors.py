@@ -52,6 +52,19 @@ def test_no_bit_depends_on_the_batch(spec: ModelSpec) -> None:
     assert torch.equal(predictor.submit(batch)(), alone)
 
 
+def test_threads_are_told_because_torchs_bits_depend_on_them(spec: ModelSpec) -> None:
+    threads, batch, found = torch.get_num_threads(), tiles(1, side=128), []
+    try:
+        for count in (1, 3):
+            torch.set_num_threads(count)
+            predictor = load(spec, side=128)
+            assert predictor.identity["threads"] == count
+            found.append(predictor.submit(batch)())
+    finally:
+        torch.set_num_threads(threads)
+    np.testing.assert_allclose(found[0], found[1], atol=1e-6)
+
+
 def test_the_callers_tensor_stays_and_may_be_changed(spec: ModelSpec) -> None:
     predictor, batch = load(spec), tiles(1)
     first = predictor.submit(batch)()

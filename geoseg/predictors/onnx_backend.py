@@ -56,6 +56,7 @@ class OnnxBackend:
             "device": device.partition(":")[0],
             "model": loaded.hash,
             "sides": list(sides),
+            "threads": cores(),
         }
 
     def submit(self, tiles: Tiles) -> Wait:

@@ -82,6 +82,8 @@ class TorchBackend:
             "sides": list(sides),
             "mc": samples,
         }
+        if device.type == "cpu":  # its convolutions and its softmax cut their sums by the number of threads
+            self.identity["threads"] = torch.get_num_threads()
         self.best_batch = 1
         self.in_flight = 1 if device.type == "cpu" else 2
 
