@@ -12,7 +12,15 @@ if TYPE_CHECKING:
     from geoseg.doctor import Diagnosis, diagnose
     from geoseg.errors import GeosegError
     from geoseg.evaluation import Evaluation, evaluate
-    from geoseg.inference import Prediction, predict
+    from geoseg.inference import (
+        Estimate,
+        Outcome,
+        Prediction,
+        estimate_prediction,
+        find_scenes,
+        predict,
+        predict_scenes,
+    )
     from geoseg.inspection import info, list_models
     from geoseg.legend import ClassDef, Legend
     from geoseg.synthetic import SyntheticScene, make_scene
@@ -23,35 +31,45 @@ __version__ = "0.1.0"
 __all__ = [
     "ClassDef",
     "Diagnosis",
+    "Estimate",
     "Evaluation",
     "GeosegError",
     "Legend",
+    "Outcome",
     "Prediction",
     "SyntheticScene",
     "__version__",
     "diagnose",
+    "estimate_prediction",
     "evaluate",
+    "find_scenes",
     "info",
     "list_models",
     "make_scene",
     "predict",
+    "predict_scenes",
     "vectorize",
 ]
 
 _HOME = {
     "ClassDef": "geoseg.legend",
     "Diagnosis": "geoseg.doctor",
+    "Estimate": "geoseg.inference",
     "Evaluation": "geoseg.evaluation",
     "GeosegError": "geoseg.errors",
     "Legend": "geoseg.legend",
+    "Outcome": "geoseg.inference",
     "Prediction": "geoseg.inference",
     "SyntheticScene": "geoseg.synthetic",
     "diagnose": "geoseg.doctor",
+    "estimate_prediction": "geoseg.inference",
     "evaluate": "geoseg.evaluation",
+    "find_scenes": "geoseg.inference",
     "info": "geoseg.inspection",
     "list_models": "geoseg.inspection",
     "make_scene": "geoseg.synthetic",
     "predict": "geoseg.inference",
+    "predict_scenes": "geoseg.inference",
     "vectorize": "geoseg.vectorization",
 }
 

@@ -38,3 +38,11 @@ def _text(path: Path) -> str:
         return path.read_text(encoding="utf-8")
     except OSError:
         return ""
+
+
+def used_memory() -> int:
+    """Bytes that this process holds now; 0 where unknown."""
+    for line in _text(Path("/proc/self/status")).splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1]) * 1024
+    return 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,3 +23,11 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip("the real imagery lies in ../shared/data, which is absent here")
     return folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Compiled models of the tests go to a folder of their own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GEOSEG_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+import pytest
 import rasterio
+import torch
 from affine import Affine
 from safetensors.numpy import save_file
 
 from geoseg.config import ModelSpec
 from geoseg.legend import Legend
+
+if TYPE_CHECKING:
+    from geoseg.inference.job import Job
+    from geoseg.predictors import Tiles
 
 UTM = Affine(10, 0, 500_000, 0, -10, 5_000_000)
 
@@ -60,19 +67,51 @@ def write_spec(path: Path, **changes: Any) -> Path:
     return path
 
 
-class IdentityPredictor:
+class IdentityNetwork:
     """Pixel value v of the first band is class v, with certainty; 0 and whatever is no class go to the first."""
-
-    description = "identity"
-    best_batch = 1
 
     def __init__(self, classes: int = 7) -> None:
         self.classes = classes
         self.tiles = 0
 
     def __call__(self, tiles: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        """(B, C, T, T) -> (B, K, T, T) one-hot."""
+        """(B, C, T, T) normalised -> (B, K, T, T) one-hot."""
         assert np.isfinite(tiles).all()
         self.tiles += len(tiles)
         index = np.clip(np.rint(tiles[:, 0]).astype(int) - 1, 0, self.classes - 1)
         return np.eye(self.classes, dtype=np.float32)[index].transpose(0, 3, 1, 2).copy()
+
+
+class FakePredictor:
+    """A predictor around a function from normalised tiles to probabilities, in NumPy."""
+
+    description, reason = "a fake", "a test"
+    device = torch.device("cpu")
+    best_batch = in_flight = 1
+
+    def __init__(self, network: Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]], job: Job) -> None:
+        self._network = network
+        self._stats = job.stats[0]
+        self.classes = len(job.spec.classes)
+        self.planes = self.classes + (job.settings.mc_samples > 0)
+        self.identity: dict[str, object] = {"fake": type(network).__name__}
+
+    def submit(self, tiles: Tiles) -> Callable[[], torch.Tensor]:
+        """Compute when it is waited for."""
+
+        def wait() -> torch.Tensor:
+            pairs = zip(tiles.values, tiles.present, strict=True)
+            normalized = np.stack([self._stats.normalize(v, np.broadcast_to(p, v.shape)) for v, p in pairs])
+            return torch.from_numpy(np.ascontiguousarray(self._network(normalized)))
+
+        return wait
+
+    def close(self) -> None:
+        """Nothing to give back."""
+
+
+def replace_network(monkeypatch: pytest.MonkeyPatch, network: Any) -> None:
+    """Let ``network`` stand for the model of every job."""
+    from geoseg.inference import network as home
+
+    monkeypatch.setattr(home, "load_network", lambda job, _: FakePredictor(network, job))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import importlib
 import inspect
 import io
 import json
@@ -13,7 +15,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,8 @@ import geoseg
 from geoseg.cli import console, main
 from geoseg.cli.progress import ProgressBar, duration, progress_bar
 from geoseg.errors import OutputExistsError, RasterError
+from geoseg.inference import Estimate, Outcome, Settings
+from geoseg.inference.settings import Choices
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -34,6 +38,9 @@ PYTHON = [sys.executable, "-m", "geoseg"]
 class FakePrediction:
     labels: Path
     confidence: Path | None
+    seam_score: float | None = 1.01
+    shares: dict[str, float] = field(default_factory=lambda: {"read": 0.01, "network": 0.98})
+    seconds: float = 2.0
     share: float = float("nan")
 
 
@@ -84,14 +91,20 @@ def test_predict_prints_only_the_path_and_passes_everything_on(run: Run, fake: A
     code, out, err = run(
         "predict", "scene.tif", "-m", "net", "-o", "a b.tif", "--bands", "4,3,2", "--tile-size", "64",
         "--overlap", "16", "--blend", "crop", "--batch", "2", "--device", "cpu", "--confidence",
-        "--value-range", "0,3e3", "--overwrite",
+        "--value-range", "0,3e3", "--overwrite", "--no-resume", "--backend", "torch", "--precision", "bf16",
+        "--check-precision", "--tta", "d4", "--scales", "0.75,1", "--uncertainty", "mc=5", "--probabilities",
+        "--aoi", "area.gpkg", "--bbox", "1,2,3,4.5", "--bbox-crs", "EPSG:4326", "--window", "0,8,64,64",
+        "--gsd", "0.3",
     )  # fmt: skip
     assert (code, out) == (0, "a b.tif\n")
     assert "confidence: c.tif" in err
+    assert "busy: read 1 %, network 98 % of 2.0 s; seam score 1.010" in err
     assert seen == {
         "args": ("scene.tif", "net", Path("a b.tif")), "bands": (4, 3, 2), "tile_size": 64, "overlap": 16,
         "blend": "crop", "batch": 2, "device": "cpu", "confidence": True, "value_range": (0.0, 3000.0),
-        "overwrite": True,
+        "overwrite": True, "resume": False, "backend": "torch", "precision": "bf16", "check_precision": True,
+        "tta": "d4", "scales": (0.75, 1.0), "uncertainty": "mc=5", "probabilities": True, "aoi": "area.gpkg",
+        "bbox": (1.0, 2.0, 3.0, 4.5), "bbox_crs": "EPSG:4326", "window": (0, 8, 64, 64), "gsd": 0.3,
     }  # fmt: skip
 
 
@@ -103,15 +116,81 @@ def test_defaults_of_the_command_are_those_of_the_function(run: Run, fake: Any) 
         return FakePrediction(Path("out.tif"), None)
 
     signature = inspect.signature(geoseg.predict)
+    defaults = {field.name: field.default for field in dataclasses.fields(Settings)}
     fake("predict", predict)
     run("predict", "scene.tif")
-    bound = signature.bind(*seen.pop("args"), **seen)
-    for name, value in bound.arguments.items():
-        if name != "scene":
-            assert value == signature.parameters[name].default, name
+    assert seen.pop("args") == ("scene.tif", *(signature.parameters[name].default for name in ("model", "output")))
+    for name, value in seen.items():
+        assert value == (defaults[name] if name in defaults else signature.parameters[name].default), name
+    assert set(seen) == set(defaults) | {"overwrite", "resume"}
 
 
-@pytest.mark.parametrize("name", ["predict", "vectorize", "evaluate", "info"])
+def test_the_choices_of_a_prediction_are_its_settings() -> None:
+    fields = {field.name for field in dataclasses.fields(Settings)}
+    assert set(Choices.__annotations__) == fields
+    command = inspect.signature(importlib.import_module("geoseg.cli.predict").predict).parameters
+    assert fields < set(command)
+
+
+def test_two_models_are_an_ensemble(run: Run, fake: Any) -> None:
+    seen: list[object] = []
+
+    def predict(*args: object, **_: object) -> FakePrediction:
+        seen.extend(args)
+        return FakePrediction(Path("out.tif"), None)
+
+    fake("predict", predict)
+    run("predict", "scene.tif", "-m", "a", "--model", "b")
+    assert seen[1] == ["a", "b"]
+
+
+def test_a_mosaic_is_one_scene(run: Run, fake: Any) -> None:
+    seen: list[object] = []
+
+    def predict(*args: object, **_: object) -> FakePrediction:
+        seen.extend(args)
+        return FakePrediction(Path("out.tif"), None)
+
+    fake("predict", predict)
+    fake("find_scenes", lambda names: [*names, "c.tif"])
+    assert run("predict", "a.tif", "b.tif", "--mosaic", "-o", "out.tif")[0] == 0
+    assert seen[0] == ["a.tif", "b.tif", "c.tif"]
+
+
+def test_one_bad_scene_of_many_is_told_and_the_rest_go_on(run: Run, fake: Any) -> None:
+    def predict_scenes(scenes: list[str], *_: object, progress: Any, **__: object) -> Iterator[Any]:
+        for scene in scenes:
+            with progress(scene):
+                bad = scene == "b.tif"
+                yield Outcome(
+                    scene,
+                    None if bad else FakePrediction(Path(f"{scene}_map"), None),  # type: ignore[arg-type]
+                    RasterError("no\nbands") if bad else None,
+                )
+
+    fake("predict_scenes", predict_scenes)
+    code, out, err = run("predict", "a.tif", "b.tif", "c.tif")
+    assert (code, out) == (1, "a.tif_map\nc.tif_map\n")
+    assert "error: b.tif: no bands\n" in err
+    assert err.endswith("error: 1 of 3 scenes failed: b.tif\n")
+    code, out, _ = run("predict", "a.tif", "b.tif", "--json")
+    assert code == 1
+    assert [r.get("error") for r in json.loads(out)] == [None, "no bands"]
+
+
+def test_a_dry_run_tells_the_cost(run: Run, fake: Any) -> None:
+    cost = Estimate(121, 60, 3, 0.5, 3 * 2**29, 5 * 2**20, 12.3, "torch", "asked for")
+    fake("estimate_prediction", lambda *_, **__: cost)
+    code, out, _ = run("predict", "s.tif", "--dry-run")
+    assert code == 0
+    assert out == (
+        "s.tif: 60 of 121 tiles, 50 % with data, 3 parts; about 1.5 GiB of memory, 5 MiB of disk, 12.3 s with torch "
+        "(asked for)\n"
+    )
+    assert json.loads(run("predict", "s.tif", "--dry-run", "--json")[1])["wanted_tiles"] == 60
+
+
+@pytest.mark.parametrize("name", ["vectorize", "evaluate", "info"])
 def test_parameters_are_named_as_in_python(name: str) -> None:
     from importlib import import_module
 
@@ -125,7 +204,8 @@ def test_json_goes_to_stdout_and_has_null_for_nan(run: Run, fake: Any) -> None:
     fake("predict", lambda *_, **__: FakePrediction(Path("labels.tif"), None))
     code, out, _ = run("predict", "scene.tif", "--json")
     assert code == 0
-    assert json.loads(out) == {"labels": "labels.tif", "confidence": None, "share": None}
+    found = json.loads(out)
+    assert (found["labels"], found["confidence"], found["share"]) == ("labels.tif", None, None)
 
 
 def test_json_of_numpy_mappings_and_tuples() -> None:
@@ -206,7 +286,7 @@ def test_ctrl_c_is_130(run: Run, fake: Any) -> None:
     fake("predict", raising(KeyboardInterrupt()))
     code, out, err = run("predict", "scene.tif")
     assert (code, out) == (130, "")
-    assert err == "interrupted: the output is not finished; run the same command again\n"
+    assert err.startswith("interrupted: the output is not finished; run the same command again: geoseg ")
 
 
 @pytest.mark.skipif(os.name == "nt", reason="sends a POSIX signal")
@@ -237,6 +317,12 @@ def test_sigint_to_a_process() -> None:
         (("predict", "s.tif", "--bands", "red"), "4,3,2"),
         (("predict", "s.tif", "--bands", "0,1"), "4,3,2"),
         (("predict", "s.tif", "--value-range", "5"), "0,10000"),
+        (("predict", "s.tif", "--bbox", "1,2,3"), "4 numbers"),
+        (("predict", "s.tif", "--window", "0,0,9.5,9"), "whole pixels"),
+        (("predict", "s.tif", "--scales", "big"), "0.75,1,1.25"),
+        (("predict", "s.tif", "--batch", "many"), "auto"),
+        (("predict", "s.tif", "--gsd", "fine"), "native"),
+        (("predict", "s.tif", "--backend", "magic"), "openvino"),
         (("predict", "s.tif", "--no-such-option"), "--no-such-option"),
         (("no-such-command",), "no-such-command"),
         (("vectorize", "r.tif", "--min-area", "-1"), "--min-area"),
@@ -274,7 +360,7 @@ def test_python_warnings_become_lines_of_the_log(run: Run, fake: Any) -> None:
     fake("predict", predict)
     code, out, err = run("predict", "scene.tif")
     assert (code, out) == (0, "out.tif\n")
-    assert err == "warning: pixels are odd\na notice\nwarning: values are 3\n"
+    assert err.startswith("warning: pixels are odd\na notice\nwarning: values are 3\nbusy: ")
 
 
 def test_a_closed_pipe_is_quiet() -> None:

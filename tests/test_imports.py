@@ -15,10 +15,10 @@ import geoseg
 PACKAGE = Path(geoseg.__file__).parent
 
 LAYERS = (
-    {"durable", "errors", "legend", "memory", "tiling"},
+    {"disk", "durable", "errors", "legend", "memory", "tiling"},
     {"blending", "normalization", "metrics", "config"},
     {"grids", "polygons", "qgis"},
-    {"rasters", "tracing", "geopackage", "samplers", "models", "predictors"},
+    {"rasters", "parts", "tracing", "geopackage", "samplers", "models", "predictors"},
     {"inference", "vectorization", "evaluation", "training", "synthetic", "inspection", "doctor", "pictures"},
     {"__init__", "__main__", "cli"},
 )
@@ -31,8 +31,8 @@ TORCH_FAMILY = {
 TORCH_UNITS = {"blending", "samplers", "models", "predictors", "training"}
 THIRD_PARTY = (
     set(),
-    {"numpy", "pydantic", "yaml"},
-    {"numpy", "affine", "shapely", "pyproj", "scipy"},
+    {"numba", "numpy", "pydantic", "yaml"},
+    {"numba", "numpy", "affine", "shapely", "pyproj", "scipy"},
 )
 """What layers 0, 1 and 2 may import beside the standard library."""
 

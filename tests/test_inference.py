@@ -22,24 +22,20 @@ import torch
 from affine import Affine
 from rasterio.control import GroundControlPoint
 from rasterio.errors import NotGeoreferencedWarning
-from scenes import UTM, IdentityPredictor, write_scene, write_spec
+from scenes import UTM, IdentityNetwork, replace_network, write_scene, write_spec
 
 from geoseg.errors import GeosegError, ModelError, OutputExistsError, ParameterError, RasterError
-from geoseg.inference import predict, prediction, streaming
+from geoseg.inference import predict, steps
 from geoseg.tiling import Blend
 
 BLENDS = get_args(Blend)
 RNG = np.random.default_rng(7)
 
 
-def replace_network(monkeypatch: pytest.MonkeyPatch, predictor: Any) -> None:
-    monkeypatch.setattr(prediction, "_load_predictor", lambda *_: predictor)
-
-
 @pytest.fixture
-def identity(monkeypatch: pytest.MonkeyPatch) -> IdentityPredictor:
+def identity(monkeypatch: pytest.MonkeyPatch) -> IdentityNetwork:
     """Replace the network by one that gives back the scene."""
-    predictor = IdentityPredictor()
+    predictor = IdentityNetwork()
     replace_network(monkeypatch, predictor)
     return predictor
 
@@ -67,7 +63,7 @@ def read(path: Path | None) -> npt.NDArray[Any]:
 @pytest.mark.parametrize("width", [1, 15, 17, 39])
 @pytest.mark.parametrize("blend", BLENDS)
 def test_an_identity_model_gives_back_the_scene(
-    tmp_path: Path, identity: IdentityPredictor, model: Path, height: int, width: int, blend: Blend
+    tmp_path: Path, identity: IdentityNetwork, model: Path, height: int, width: int, blend: Blend
 ) -> None:
     values = classes(height, width)
     scene = write_scene(tmp_path / "s.tif", values, nodata=0)
@@ -78,7 +74,7 @@ def test_an_identity_model_gives_back_the_scene(
 
 @pytest.mark.parametrize(("tile_size", "overlap"), [(1, 0), (7, 0), (8, 1), (32, 8), (512, 128)])
 def test_tile_size_and_overlap_do_not_move_a_pixel(
-    tmp_path: Path, identity: IdentityPredictor, model: Path, tile_size: int, overlap: int
+    tmp_path: Path, identity: IdentityNetwork, model: Path, tile_size: int, overlap: int
 ) -> None:
     values = classes(33, 21)
     scene = write_scene(tmp_path / "s.tif", values, nodata=0)
@@ -90,7 +86,7 @@ def test_tile_size_and_overlap_do_not_move_a_pixel(
 def test_a_constant_model_gives_a_constant_map(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: Path, blend: Blend
 ) -> None:
-    class Constant(IdentityPredictor):
+    class Constant(IdentityNetwork):
         def __call__(self, tiles: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
             scores = np.full((len(tiles), 7, *tiles.shape[2:]), 0.1, np.float32)
             scores[:, 4] = 0.4
@@ -105,8 +101,6 @@ def test_a_constant_model_gives_a_constant_map(
 
 class Convolutional:
     """A random network of receptive radius 3 that pads its tiles with zeros, as networks do."""
-
-    description, best_batch, radius = "convolutional", 1, 3
 
     def __init__(self) -> None:
         generator = torch.Generator().manual_seed(3)
@@ -145,7 +139,7 @@ def test_pixels_do_not_depend_on_batch_or_panel_width(
     scene = write_scene(tmp_path / "s.tif", classes(70, 150))
     results = []
     for number, (batch, panel_bytes) in enumerate([(1, 2**30), (5, 2**30), (2, 7 * 16 * 4 * 24), (3, 1)]):
-        monkeypatch.setattr(streaming, "PANEL_BYTES", panel_bytes)
+        monkeypatch.setattr(steps, "PANEL_BYTES", panel_bytes)
         done = predict(
             scene, model, tmp_path / f"o{number}.tif", tile_size=16, overlap=10, batch=batch, confidence=True
         )
@@ -169,7 +163,7 @@ GRIDS = {
 
 @pytest.mark.parametrize("name", GRIDS)
 def test_the_output_grid_is_the_scene_s_bit_for_bit(
-    tmp_path: Path, identity: IdentityPredictor, model: Path, name: str
+    tmp_path: Path, identity: IdentityNetwork, model: Path, name: str
 ) -> None:
     crs, transform = GRIDS[name]
     values = classes(20, 30)
@@ -184,7 +178,7 @@ def test_the_output_grid_is_the_scene_s_bit_for_bit(
     np.testing.assert_array_equal(read(done.labels), values)
 
 
-def test_ground_control_points_are_kept(tmp_path: Path, identity: IdentityPredictor, model: Path) -> None:
+def test_ground_control_points_are_kept(tmp_path: Path, identity: IdentityNetwork, model: Path) -> None:
     points = [GroundControlPoint(r, c, 10 + c / 100, 50 - r / 100, 0) for r, c in [(0, 0), (0, 30), (20, 0), (20, 30)]]
     scene = tmp_path / "s.tif"
     values = classes(20, 30)
@@ -209,7 +203,7 @@ def hole(height: int = 40, width: int = 45) -> npt.NDArray[np.bool_]:
     return valid
 
 
-def test_the_nodata_tag_comes_out_as_no_data(tmp_path: Path, identity: IdentityPredictor, model: Path) -> None:
+def test_the_nodata_tag_comes_out_as_no_data(tmp_path: Path, identity: IdentityNetwork, model: Path) -> None:
     valid = hole()
     values = np.where(valid, classes(*valid.shape), 99).astype(np.uint8)
     done = predict(write_scene(tmp_path / "s.tif", values, nodata=99), model, confidence=True)
@@ -217,7 +211,7 @@ def test_the_nodata_tag_comes_out_as_no_data(tmp_path: Path, identity: IdentityP
     np.testing.assert_array_equal(read(done.confidence), np.where(valid, 250, 255))
 
 
-def test_alpha_is_validity_and_never_a_band(tmp_path: Path, identity: IdentityPredictor, model: Path) -> None:
+def test_alpha_is_validity_and_never_a_band(tmp_path: Path, identity: IdentityNetwork, model: Path) -> None:
     valid = hole()
     values = classes(*valid.shape)
     bands = np.stack([values, np.where(valid, 255, 0).astype(np.uint8)])
@@ -226,7 +220,7 @@ def test_alpha_is_validity_and_never_a_band(tmp_path: Path, identity: IdentityPr
     np.testing.assert_array_equal(read(done.labels), np.where(valid, values, 0))
 
 
-def test_the_mask_band_comes_out_as_no_data(tmp_path: Path, identity: IdentityPredictor, model: Path) -> None:
+def test_the_mask_band_comes_out_as_no_data(tmp_path: Path, identity: IdentityNetwork, model: Path) -> None:
     valid = hole()
     values = classes(*valid.shape)
     done = predict(write_scene(tmp_path / "s.tif", values, valid=valid), model)
@@ -234,7 +228,7 @@ def test_the_mask_band_comes_out_as_no_data(tmp_path: Path, identity: IdentityPr
 
 
 @pytest.mark.parametrize("junk", [np.nan, np.inf, -9999.0, np.float32(-3.4028234663852886e38)])
-def test_float_holes_come_out_as_no_data(tmp_path: Path, identity: IdentityPredictor, model: Path, junk: float) -> None:
+def test_float_holes_come_out_as_no_data(tmp_path: Path, identity: IdentityNetwork, model: Path, junk: float) -> None:
     valid = hole()
     values = np.where(valid, classes(*valid.shape), junk).astype(np.float32)
     nodata = float(junk) if np.isfinite(junk) else None
@@ -258,7 +252,7 @@ def test_a_hole_changes_the_map_only_within_the_receptive_field(
 
 
 def test_tiles_without_a_valid_pixel_never_reach_the_network(
-    tmp_path: Path, identity: IdentityPredictor, model: Path
+    tmp_path: Path, identity: IdentityNetwork, model: Path
 ) -> None:
     values = np.zeros((64, 64), np.uint8)
     values[:8, :8] = 3
@@ -267,7 +261,7 @@ def test_tiles_without_a_valid_pixel_never_reach_the_network(
     np.testing.assert_array_equal(read(done.labels), values)
 
 
-def test_a_scene_of_nothing_is_a_map_of_nothing(tmp_path: Path, identity: IdentityPredictor, model: Path) -> None:
+def test_a_scene_of_nothing_is_a_map_of_nothing(tmp_path: Path, identity: IdentityNetwork, model: Path) -> None:
     done = predict(write_scene(tmp_path / "s.tif", np.zeros((20, 20), np.uint8), nodata=0), model)
     assert not read(done.labels).any()
     assert identity.tiles == 0
@@ -277,13 +271,13 @@ def test_a_scene_of_nothing_is_a_map_of_nothing(tmp_path: Path, identity: Identi
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "int8", "uint16", "int16", "uint32", "int32", "float32", "float64"])
-def test_every_real_type_is_read(tmp_path: Path, identity: IdentityPredictor, model: Path, dtype: str) -> None:
+def test_every_real_type_is_read(tmp_path: Path, identity: IdentityNetwork, model: Path, dtype: str) -> None:
     values = classes(20, 20, dtype)
     np.testing.assert_array_equal(read(predict(write_scene(tmp_path / "s.tif", values), model).labels), values)
 
 
 def test_value_range_maps_the_scene_onto_the_model_s_range(
-    tmp_path: Path, identity: IdentityPredictor, model: Path
+    tmp_path: Path, identity: IdentityNetwork, model: Path
 ) -> None:
     values = classes(20, 20)
     scene = write_scene(tmp_path / "s.tif", values.astype(np.uint16) * 1000)
@@ -293,14 +287,14 @@ def test_value_range_maps_the_scene_onto_the_model_s_range(
 
 @pytest.mark.parametrize("value_range", [(5.0, 5.0), (9.0, 1.0), (0.0, float("nan"))])
 def test_an_empty_value_range_is_refused(
-    tmp_path: Path, identity: IdentityPredictor, model: Path, value_range: tuple[float, float]
+    tmp_path: Path, identity: IdentityNetwork, model: Path, value_range: tuple[float, float]
 ) -> None:
     with pytest.raises(ParameterError, match="value range"):
         predict(write_scene(tmp_path / "s.tif", classes(9, 9)), model, value_range=value_range)
 
 
 def test_values_far_from_training_warn_with_both_ranges(
-    tmp_path: Path, identity: IdentityPredictor, model: Path, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, identity: IdentityNetwork, model: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     predict(write_scene(tmp_path / "s.tif", classes(20, 20).astype(np.uint16) * 1000), model)
     [warning] = [r.message for r in caplog.records if r.levelname == "WARNING"]
@@ -312,7 +306,7 @@ def test_values_far_from_training_warn_with_both_ranges(
 @pytest.mark.parametrize(("pixel", "warns"), [(10.0, False), (6.0, False), (19.0, False), (0.5, True), (30.0, True)])
 def test_pixel_size_far_from_training_warns_with_both_sizes(
     tmp_path: Path,
-    identity: IdentityPredictor,
+    identity: IdentityNetwork,
     model: Path,
     caplog: pytest.LogCaptureFixture,
     pixel: float,
@@ -327,7 +321,7 @@ def test_pixel_size_far_from_training_warns_with_both_sizes(
         assert "10 m" in warnings[0]
 
 
-def test_bands_are_counted_and_named(tmp_path: Path, identity: IdentityPredictor) -> None:
+def test_bands_are_counted_and_named(tmp_path: Path, identity: IdentityNetwork) -> None:
     model = write_spec(tmp_path / "rgb.safetensors", bands=("red", "green", "blue"), mean=(0.0,) * 3, std=(1.0,) * 3)
     scene = tmp_path / "s.tif"
     with rasterio.open(
@@ -345,7 +339,7 @@ def test_bands_are_counted_and_named(tmp_path: Path, identity: IdentityPredictor
 @pytest.mark.parametrize(("names", "warns"), [(("green", "red"), True), (("nir", "green"), True), (("", ""), False)])
 def test_bands_in_a_wrong_place_warn(
     tmp_path: Path,
-    identity: IdentityPredictor,
+    identity: IdentityNetwork,
     caplog: pytest.LogCaptureFixture,
     names: tuple[str, str],
     warns: bool,
@@ -362,7 +356,7 @@ def test_bands_in_a_wrong_place_warn(
 
 
 def test_a_tile_size_that_the_network_cannot_take_names_the_nearest(
-    tmp_path: Path, identity: IdentityPredictor, model: Path
+    tmp_path: Path, identity: IdentityNetwork, model: Path
 ) -> None:
     model = write_spec(model, stride_multiple=32, tile_size=32)
     scene = write_scene(tmp_path / "s.tif", classes(9, 9))
@@ -373,13 +367,13 @@ def test_a_tile_size_that_the_network_cannot_take_names_the_nearest(
 
 
 @pytest.mark.parametrize("batch", [0, -3])
-def test_a_batch_needs_a_tile(tmp_path: Path, identity: IdentityPredictor, model: Path, batch: int) -> None:
+def test_a_batch_needs_a_tile(tmp_path: Path, identity: IdentityNetwork, model: Path, batch: int) -> None:
     with pytest.raises(ParameterError, match="batch"):
         predict(write_scene(tmp_path / "s.tif", classes(9, 9)), model, batch=batch)
 
 
 def test_outputs_stand_beside_the_scene_and_are_never_overwritten_unasked(
-    tmp_path: Path, identity: IdentityPredictor, model: Path
+    tmp_path: Path, identity: IdentityNetwork, model: Path
 ) -> None:
     values = classes(9, 9)
     scene = write_scene(tmp_path / "s.tif", values)
@@ -395,7 +389,7 @@ def test_outputs_stand_beside_the_scene_and_are_never_overwritten_unasked(
     np.testing.assert_array_equal(read(done.labels), values[::-1])
 
 
-def test_an_existing_confidence_stops_before_any_work(tmp_path: Path, identity: IdentityPredictor, model: Path) -> None:
+def test_an_existing_confidence_stops_before_any_work(tmp_path: Path, identity: IdentityNetwork, model: Path) -> None:
     (tmp_path / "s_confidence.tif").write_text("precious")
     with pytest.raises(OutputExistsError, match="s_confidence"):
         predict(write_scene(tmp_path / "s.tif", classes(9, 9)), model, confidence=True)
@@ -404,7 +398,7 @@ def test_an_existing_confidence_stops_before_any_work(tmp_path: Path, identity: 
 
 
 @pytest.mark.parametrize("name", ["{path}", "file://{path}", "GTIFF_DIR:1:{path}"])
-def test_the_scene_is_never_its_own_output(tmp_path: Path, identity: IdentityPredictor, model: Path, name: str) -> None:
+def test_the_scene_is_never_its_own_output(tmp_path: Path, identity: IdentityNetwork, model: Path, name: str) -> None:
     scene = write_scene(tmp_path / "s.tif", classes(9, 9))
     before = scene.read_bytes()
     with pytest.raises(ParameterError, match="is an input of this run"):
@@ -412,7 +406,7 @@ def test_the_scene_is_never_its_own_output(tmp_path: Path, identity: IdentityPre
     assert scene.read_bytes() == before
 
 
-def test_what_a_vrt_names_is_never_an_output(tmp_path: Path, identity: IdentityPredictor, model: Path) -> None:
+def test_what_a_vrt_names_is_never_an_output(tmp_path: Path, identity: IdentityNetwork, model: Path) -> None:
     scene = write_scene(tmp_path / "s.tif", classes(9, 9))
     vrt = tmp_path / "mosaic.vrt"
     rasterio.shutil.copy(scene, vrt, driver="VRT")
@@ -422,7 +416,7 @@ def test_what_a_vrt_names_is_never_an_output(tmp_path: Path, identity: IdentityP
     assert scene.read_bytes() == before
 
 
-def test_a_style_of_another_file_is_not_replaced(tmp_path: Path, identity: IdentityPredictor, model: Path) -> None:
+def test_a_style_of_another_file_is_not_replaced(tmp_path: Path, identity: IdentityNetwork, model: Path) -> None:
     scene = write_scene(tmp_path / "s.tif", classes(9, 9))
     (tmp_path / "parcels.qml").write_text("mine")
     with pytest.raises(OutputExistsError, match=r"parcels\.qml"):
@@ -431,7 +425,7 @@ def test_a_style_of_another_file_is_not_replaced(tmp_path: Path, identity: Ident
 
 
 def test_a_stale_world_file_is_refused_where_it_would_georeference(
-    tmp_path: Path, identity: IdentityPredictor, model: Path
+    tmp_path: Path, identity: IdentityNetwork, model: Path
 ) -> None:
     scene = tmp_path / "s.png"
     with pytest.warns(NotGeoreferencedWarning):
@@ -441,7 +435,7 @@ def test_a_stale_world_file_is_refused_where_it_would_georeference(
         predict(scene, model, tmp_path / "map.tif")
 
 
-def test_nodata_of_a_band_is_compared_in_its_own_type(tmp_path: Path, identity: IdentityPredictor) -> None:
+def test_nodata_of_a_band_is_compared_in_its_own_type(tmp_path: Path, identity: IdentityNetwork) -> None:
     model = write_spec(tmp_path / "m.safetensors", bands=("a", "b"), mean=(0.0,) * 2, std=(1.0,) * 2)
     values, valid = classes(9, 9), np.ones((9, 9), bool)
     valid[:, :4] = False
@@ -463,13 +457,13 @@ def test_nodata_of_a_band_is_compared_in_its_own_type(tmp_path: Path, identity: 
 
 
 @pytest.mark.parametrize("output", ["map.png", "map", "map.gpkg"])
-def test_outputs_are_tiffs(tmp_path: Path, identity: IdentityPredictor, model: Path, output: str) -> None:
+def test_outputs_are_tiffs(tmp_path: Path, identity: IdentityNetwork, model: Path, output: str) -> None:
     with pytest.raises(ParameterError, match=r"must end in \.tif"):
         predict(write_scene(tmp_path / "s.tif", classes(9, 9)), model, tmp_path / output)
 
 
 def test_a_failing_writer_stops_the_reader_before_the_scene_is_closed(
-    tmp_path: Path, identity: IdentityPredictor, model: Path
+    tmp_path: Path, identity: IdentityNetwork, model: Path
 ) -> None:
     def fail(done: int, total: int) -> None:
         raise OSError("disk full")
@@ -481,7 +475,7 @@ def test_a_failing_writer_stops_the_reader_before_the_scene_is_closed(
 
 
 def test_a_network_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: Path) -> None:
-    class Failing(IdentityPredictor):
+    class Failing(IdentityNetwork):
         def __call__(self, tiles: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
             if self.tiles >= 3:
                 raise ModelError("scores are NaN")
@@ -494,7 +488,7 @@ def test_a_network_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest
     assert sorted(p.name for p in tmp_path.iterdir()) == ["s.tif", "tiny.safetensors"]
 
 
-def test_the_map_says_how_it_was_made(tmp_path: Path, identity: IdentityPredictor, model: Path) -> None:
+def test_the_map_says_how_it_was_made(tmp_path: Path, identity: IdentityNetwork, model: Path) -> None:
     done = predict(write_scene(tmp_path / "s.tif", classes(9, 9)), model, tile_size=16, confidence=True)
     with rasterio.open(done.labels) as file:
         tags = file.tags()
@@ -504,7 +498,7 @@ def test_the_map_says_how_it_was_made(tmp_path: Path, identity: IdentityPredicto
     assert json.loads(tags["GEOSEG_PARAMETERS"])["tile_size"] == 16
 
 
-def test_progress_ends_at_the_number_of_pixels(tmp_path: Path, identity: IdentityPredictor, model: Path) -> None:
+def test_progress_ends_at_the_number_of_pixels(tmp_path: Path, identity: IdentityNetwork, model: Path) -> None:
     told: list[tuple[int, int]] = []
     scene = write_scene(tmp_path / "s.tif", classes(50, 20))
     predict(scene, model, tile_size=16, progress=lambda done, total: told.append((done, total)))
@@ -518,7 +512,10 @@ def test_missing_files_are_named(tmp_path: Path, model: Path) -> None:
         predict(tmp_path / "nowhere.tif", model)
 
 
-def test_memory_does_not_grow_with_height(tmp_path: Path, identity: IdentityPredictor, model: Path) -> None:
+def test_memory_does_not_grow_with_height(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, identity: IdentityNetwork, model: Path
+) -> None:
+    monkeypatch.setattr(steps, "STEP_PIXELS", 1)
     peaks = []
     for height in (512, 2048):
         scene = write_scene(tmp_path / f"{height}.tif", classes(height, 256), tiled=True, blockxsize=64, blockysize=64)
@@ -533,20 +530,22 @@ def test_memory_does_not_grow_with_height(tmp_path: Path, identity: IdentityPred
 KILLED = """
 import sys, time
 sys.path.insert(0, {tests!r})
-from scenes import IdentityPredictor
-from geoseg.inference import predict, prediction
-class Slow(IdentityPredictor):
+import pytest
+from scenes import IdentityNetwork, replace_network
+from geoseg.inference import predict, steps
+class Slow(IdentityNetwork):
     def __call__(self, tiles):
         print("tile", flush=True)
         time.sleep(0.05)
         return super().__call__(tiles)
-prediction._load_predictor = lambda path, device: Slow()
+steps.STEP_PIXELS = 1
+replace_network(pytest.MonkeyPatch(), Slow())
 predict({scene!r}, {model!r}, tile_size=16, confidence=True)
 """
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system has no SIGKILL")
-def test_kill_leaves_nothing_under_the_final_name(tmp_path: Path, identity: IdentityPredictor, model: Path) -> None:
+def test_kill_leaves_nothing_under_the_final_name(tmp_path: Path, identity: IdentityNetwork, model: Path) -> None:
     values = classes(200, 60)
     scene = write_scene(tmp_path / "s.tif", values)
     code = KILLED.format(tests=str(Path(__file__).parent), scene=str(scene), model=str(model))
@@ -558,5 +557,5 @@ def test_kill_leaves_nothing_under_the_final_name(tmp_path: Path, identity: Iden
         process.kill()
     assert not (tmp_path / "s_landcover.tif").exists()
     assert not (tmp_path / "s_confidence.tif").exists()
-    done = predict(scene, model, tile_size=16)
+    done = predict(scene, model, tile_size=16, resume=False)
     np.testing.assert_array_equal(read(done.labels), values)

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 
 USAGE_ERROR = 2
 INTERRUPTED = 130
+TERMINATED = 143
 
 
 def main() -> None:
-    """Run ``geoseg``; exit 0, 1 with one line ``error: …``, 2 for a wrong command line, or 130 on Ctrl-C."""
+    """Run ``geoseg``.
+
+    Exit 0; 1 with one line ``error: …``; 2 for a wrong command line; 130 on Ctrl-C; 143 on SIGTERM.
+    """
     from geoseg.cli import console
 
+    # Batch systems send it before they kill: what is finished is kept, and temporary files go.
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
     try:
         from geoseg.cli.app import app
 
         app(prog_name="geoseg")
     except SystemExit as stop:
-        if stop.code == INTERRUPTED:
+        if stop.code in (INTERRUPTED, TERMINATED):
             console.report_interrupt()
         raise
     except KeyboardInterrupt:
@@ -26,3 +33,5 @@ def main() -> None:
     except Exception as error:  # noqa: BLE001 - the last stop: users get one line, with --debug the whole story
         console.report_error(error)
         sys.exit(1)
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -8,6 +8,7 @@ import logging
 import math
 import os
 import re
+import shlex
 import sys
 import traceback
 import warnings
@@ -99,8 +100,9 @@ def print_json(value: object) -> None:
 
 
 def report_interrupt() -> None:
-    """The line for Ctrl-C."""
-    write_stderr("interrupted: the output is not finished; run the same command again")
+    """The line for Ctrl-C, with the command that goes on."""
+    again = shlex.join(["geoseg", *(a for a in sys.argv[1:] if a != "--no-resume")])
+    write_stderr(f"interrupted: the output is not finished; run the same command again: {again}")
 
 
 def report_error(error: Exception) -> None:

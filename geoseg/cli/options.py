@@ -43,3 +43,48 @@ def parse_range(text: str | None) -> tuple[float, float] | None:
         message = f"{text!r} is not two numbers such as 0,10000"
         raise typer.BadParameter(message, param_hint="--value-range") from None
     return low, high
+
+
+def parse_numbers(text: str | None, count: int | None, option: str, example: str) -> tuple[float, ...] | None:
+    """``1,2.5`` as numbers: ``count`` of them, or any number."""
+    if text is None:
+        return None
+    try:
+        numbers = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        numbers = ()
+    if not numbers or len(numbers) != (count or len(numbers)):
+        many = "numbers" if count is None else f"{count} numbers"
+        raise typer.BadParameter(f"{text!r} is not {many} such as {example}", param_hint=option)
+    return numbers
+
+
+def parse_window(text: str | None) -> tuple[int, ...] | None:
+    """``0,512,1024,1024`` as row, column, height and width."""
+    numbers = parse_numbers(text, 4, "--window", "0,512,1024,1024")
+    if numbers is None:
+        return None
+    if not all(n.is_integer() for n in numbers):
+        raise typer.BadParameter(f"{text!r} is not whole pixels such as 0,512,1024,1024", param_hint="--window")
+    return tuple(int(n) for n in numbers)
+
+
+def parse_batch(text: str) -> int | None:
+    """``8``, or None for ``auto``."""
+    if text == "auto":
+        return None
+    try:
+        return int(text)
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is neither a number nor auto", param_hint="--batch") from None
+
+
+def parse_gsd(text: str) -> float | str:
+    """``native``, ``auto`` or metres."""
+    if text in ("native", "auto"):
+        return text
+    try:
+        return float(text)
+    except ValueError:
+        message = f"{text!r} is neither native nor auto nor a pixel size in metres such as 0.3"
+        raise typer.BadParameter(message, param_hint="--gsd") from None

@@ -1,34 +1,82 @@
-"""``geoseg predict``: scene and model -> class raster."""
+"""``geoseg predict``: scenes and a model -> class rasters."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from geoseg.cli import console
-from geoseg.cli.options import Debug, Json, Overwrite, parse_bands, parse_range
-from geoseg.cli.progress import progress_bar
+from geoseg.cli.options import (
+    Debug,
+    Json,
+    Overwrite,
+    parse_bands,
+    parse_batch,
+    parse_gsd,
+    parse_numbers,
+    parse_range,
+    parse_window,
+)
+from geoseg.cli.progress import duration, progress_bar
 from geoseg.tiling import Blend
+
+if TYPE_CHECKING:
+    from geoseg.inference import Estimate, Prediction
+
+_MIB, _GIB = 2**20, 2**30
 
 
 def predict(
-    scene: Annotated[str, typer.Argument(help="GeoTIFF, VRT, /vsi… path or URL of the imagery.", metavar="SCENE")],
+    scene: Annotated[
+        list[str],
+        typer.Argument(
+            help="GeoTIFF, VRT, /vsi… path or URL of the imagery; several, folders or patterns make a map each.",
+            metavar="SCENE...",
+        ),
+    ],
     *,
     model: Annotated[
-        str, typer.Option("--model", "-m", help="A model file, a run in ./runs, or one of geoseg models.")
-    ] = "unet",
+        list[str] | None,
+        typer.Option(
+            "--model",
+            "-m",
+            help="A model file, a run in ./runs, or one of geoseg models; given twice, an ensemble.  [default: unet]",
+        ),
+    ] = None,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="Class raster to write.  [default: SCENE_landcover.tif]", metavar="FILE"),
+        typer.Option(
+            "--output",
+            "-o",
+            help="Class raster to write, of many scenes a folder.  [default: SCENE_landcover.tif]",
+            metavar="FILE",
+        ),
     ] = None,
+    mosaic: Annotated[bool, typer.Option("--mosaic", help="Read all scenes as one; needs --output.")] = False,
     bands: Annotated[
         str | None,
         typer.Option(
             help="Bands of the scene in the order the model wants, e.g. 4,3,2.  [default: all but alpha]",
             metavar="LIST",
         ),
+    ] = None,
+    value_range: Annotated[
+        str | None,
+        typer.Option(help="Scene values that stand for the model's range, e.g. 0,3000.", metavar="LOW,HIGH"),
+    ] = None,
+    gsd: Annotated[
+        str,
+        typer.Option(help="Pixel size the network sees: native, auto (the model's) or metres.", metavar="SIZE"),
+    ] = "native",
+    aoi: Annotated[
+        str | None, typer.Option(help="Vector file of polygons; outside them is no data.", metavar="FILE")
+    ] = None,
+    bbox: Annotated[str | None, typer.Option(help="Map only this part, in the scene's CRS.", metavar="W,S,E,N")] = None,
+    bbox_crs: Annotated[str | None, typer.Option(help="CRS of --bbox, e.g. EPSG:4326.", metavar="CRS")] = None,
+    window: Annotated[
+        str | None, typer.Option(help="Map only this part, in pixels.", metavar="ROW,COL,HEIGHT,WIDTH")
     ] = None,
     tile_size: Annotated[
         int | None, typer.Option(help="Side of a network input in pixels.  [default: 512, or as trained]", metavar="PX")
@@ -37,45 +85,161 @@ def predict(
         int | None, typer.Option(help="Pixels that neighbouring tiles share.  [default: a quarter tile]", metavar="PX")
     ] = None,
     blend: Annotated[Blend, typer.Option(help="How overlapping tiles are weighted.")] = "hann",
-    batch: Annotated[
-        int | None, typer.Option(help="Tiles per call of the network.  [default: by device]", metavar="N")
+    tta: Annotated[
+        Literal["none", "flips", "d4"], typer.Option(help="Average over 4 reflections or 8 symmetries of each tile.")
+    ] = "none",
+    scales: Annotated[
+        str | None, typer.Option(help="Average over magnifications, e.g. 0.75,1,1.25.", metavar="LIST")
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.", metavar="NAME")] = "auto",
     confidence: Annotated[bool, typer.Option("--confidence", help="Also write the confidence raster.")] = False,
-    value_range: Annotated[
+    probabilities: Annotated[
+        bool, typer.Option("--probabilities", help="A band a class in the confidence raster.")
+    ] = False,
+    uncertainty: Annotated[
         str | None,
-        typer.Option(help="Scene values that stand for the model's range, e.g. 0,3000.", metavar="LOW,HIGH"),
+        typer.Option(help="More bands in it: entropy, or mc=20 for 20 samples of dropout.", metavar="KIND"),
     ] = None,
+    backend: Annotated[
+        Literal["auto", "torch", "openvino", "onnx"], typer.Option(help="What runs the network.")
+    ] = "auto",
+    precision: Annotated[
+        Literal["auto", "fp32", "bf16", "fp16", "int8"], typer.Option(help="Arithmetic of the network.")
+    ] = "auto",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, cuda:0,1, mps.", metavar="NAME")] = "auto",
+    batch: Annotated[str, typer.Option(help="Tiles per call of the network, or auto.", metavar="N")] = "auto",
+    check_precision: Annotated[
+        bool, typer.Option("--check-precision", help="Measure on 16 tiles how many labels differ from fp32.")
+    ] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume/--no-resume", help="Go on with what an interrupted run left, or start over.")
+    ] = True,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Tell tiles, memory, disk and time, and write nothing.")
+    ] = False,
     overwrite: Overwrite = False,
     json: Json = False,
     _debug: Debug = False,
 ) -> None:
-    """Map the land cover of a scene.
+    """Map the land cover of scenes.
 
-    Prints the path of the class raster.
+    Prints the path of each class raster. What is finished of an interrupted run is kept, and the same command goes on.
     """
-    chosen, values = parse_bands(bands), parse_range(value_range)
+    choices: dict[str, Any] = {
+        "bands": parse_bands(bands),
+        "value_range": parse_range(value_range),
+        "gsd": parse_gsd(gsd),
+        "aoi": aoi,
+        "bbox": parse_numbers(bbox, 4, "--bbox", "10.1,47.2,10.3,47.4"),
+        "bbox_crs": bbox_crs,
+        "window": parse_window(window),
+        "tile_size": tile_size,
+        "overlap": overlap,
+        "blend": blend,
+        "tta": tta,
+        "scales": parse_numbers(scales, None, "--scales", "0.75,1,1.25") or (1.0,),
+        "confidence": confidence,
+        "probabilities": probabilities,
+        "uncertainty": uncertainty,
+        "backend": backend,
+        "precision": precision,
+        "device": device,
+        "batch": parse_batch(batch),
+        "check_precision": check_precision,
+    }
+    models: str | list[str] = "unet" if model is None else model[0] if len(model) == 1 else model
+    runs = {"overwrite": overwrite, "resume": resume}
+    if dry_run:
+        _estimate(scene, models, output, mosaic, choices, json)
+    elif mosaic or _is_one(scene):
+        _predict_one(scene, models, output, mosaic, choices | runs, json)
+    else:
+        _predict_many(scene, models, output, choices | runs, json)
+
+
+def _is_one(scenes: list[str]) -> bool:
+    """Whether exactly one file or URL is named."""
+    name = scenes[0]
+    pattern = any(c in name for c in "*?[") and "://" not in name and not Path(name).exists()
+    return len(scenes) == 1 and not pattern and not Path(name).is_dir()
+
+
+def _files(scenes: list[str], mosaic: bool) -> str | list[str]:
+    """What is read as one scene."""
+    if not mosaic:
+        return scenes[0]
+    import geoseg
+
+    return geoseg.find_scenes(scenes)
+
+
+def _estimate(
+    scenes: list[str], models: Any, output: Path | None, mosaic: bool, choices: dict[str, Any], json: bool
+) -> None:
+    import geoseg
+
+    each = [_files(scenes, mosaic)] if mosaic or _is_one(scenes) else geoseg.find_scenes(scenes)
+    found = []
+    for one in each:
+        name = one if isinstance(one, str) else f"mosaic of {len(one)} files"
+        cost = geoseg.estimate_prediction(one, models, output if mosaic or _is_one(scenes) else None, **choices)
+        found.append({"scene": name, "cost": cost})
+        if not json:
+            console.print_result(f"{name}: {_told(cost)}")
+    if json:
+        console.print_json(found[0]["cost"] if len(found) == 1 else found)
+
+
+def _told(cost: Estimate) -> str:
+    expected = duration(cost.seconds or 0)
+    return (
+        f"{cost.wanted_tiles} of {cost.tiles} tiles, {100 * cost.valid_share:.0f} % with data, {cost.parts} parts; "
+        f"about {cost.memory / _GIB:.1f} GiB of memory, {cost.disk / _MIB:.0f} MiB of disk, {expected} "
+        f"with {cost.backend} ({cost.reason})"
+    )
+
+
+def _predict_one(
+    scenes: list[str], models: Any, output: Path | None, mosaic: bool, options: dict[str, Any], json: bool
+) -> None:
     import geoseg
 
     with progress_bar("predict") as progress:
-        result = geoseg.predict(
-            scene,
-            model,
-            output,
-            bands=chosen,
-            tile_size=tile_size,
-            overlap=overlap,
-            blend=blend,
-            batch=batch,
-            device=device,
-            confidence=confidence,
-            value_range=values,
-            overwrite=overwrite,
-            progress=progress,
-        )
+        result = geoseg.predict(_files(scenes, mosaic), models, output, progress=progress, **options)
     if json:
         console.print_json(result)
         return
+    _summarize(result)
+    console.print_result(str(result.labels))
+
+
+def _predict_many(scenes: list[str], models: Any, output: Path | None, options: dict[str, Any], json: bool) -> None:
+    import geoseg
+
+    failed: list[str] = []
+    records: list[object] = []
+    total = 0
+    for outcome in geoseg.predict_scenes(scenes, models, output, progress=progress_bar, **options):
+        total += 1
+        if outcome.prediction is None:
+            why = console.error_line(outcome.error or geoseg.GeosegError("no reason was given"))
+            failed.append(outcome.scene)
+            records.append({"scene": outcome.scene, "error": why})
+            console.log.error("%s: %s", outcome.scene, why)
+            continue
+        records.append({"scene": outcome.scene, "prediction": outcome.prediction})
+        if not json:
+            _summarize(outcome.prediction)
+            console.print_result(str(outcome.prediction.labels))
+    if json:
+        console.print_json(records)
+    if failed:
+        raise geoseg.GeosegError(f"{len(failed)} of {total} scenes failed: {', '.join(failed)}")
+
+
+def _summarize(result: Prediction) -> None:
+    """What is worth knowing of a finished map."""
     if result.confidence is not None:
         console.log.info("confidence: %s", result.confidence)
-    console.print_result(str(result.labels))
+    busy = ", ".join(f"{stage} {100 * share:.0f} %" for stage, share in result.shares.items())
+    seams = "" if result.seam_score is None else f"; seam score {result.seam_score:.3f}"
+    console.log.info("busy: %s of %s%s", busy, duration(result.seconds), seams)

@@ -1,57 +1,90 @@
-"""Where predictions go: default names, and finished rows into rasters."""
+"""Where predictions go, and what they say of themselves."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
+from geoseg.blending.stored import Stored
 from geoseg.errors import ParameterError
-from geoseg.inference.streaming import FinishedRows
-from geoseg.legend import NODATA_ID, Legend
-from geoseg.rasters import CONFIDENCE_NODATA, CONFIDENCE_SCALE, RasterWriter
+from geoseg.inference.settings import Settings
+from geoseg.legend import Legend
 
 LABELS_SUFFIX = "_landcover"
 CONFIDENCE_SUFFIX = "_confidence"
+PARTS_SUFFIX = ".parts"
 
 
-def output_paths(scene: str | Path, output: str | Path | None) -> tuple[Path, Path]:
-    """Paths of the class raster and of the confidence raster.
+@dataclass(frozen=True, slots=True)
+class Outputs:
+    """The files of a prediction.
 
-    Without ``output`` they stand beside a local scene, or in the current folder for a scene behind a URL or ``/vsi``.
-
-    Raises:
-        ParameterError: ``output`` is not the name of a GeoTIFF.
+    Attributes:
+        labels: The class raster.
+        confidence: The confidence raster, if it is wanted.
+        parts: Folder of what is finished while the job runs.
     """
-    if output is None:
-        local = "://" not in str(scene) and not str(scene).startswith("/vsi")
-        name = Path(scene) if local else Path(str(scene).split("?")[0])
-        labels = (name.parent if local else Path()) / f"{name.stem}{LABELS_SUFFIX}.tif"
-    else:
-        labels = Path(output)
-        if labels.suffix.lower() not in (".tif", ".tiff"):
-            raise ParameterError(f"output {labels} must end in .tif: the class raster is a GeoTIFF")
-    stem = labels.stem.removesuffix(LABELS_SUFFIX)
-    return labels, labels.with_name(f"{stem}{CONFIDENCE_SUFFIX}{labels.suffix}")
+
+    labels: Path
+    confidence: Path | None
+    parts: Path
+
+    @property
+    def rasters(self) -> tuple[Path, ...]:
+        """What is there in the end."""
+        return (self.labels,) if self.confidence is None else (self.labels, self.confidence)
 
 
-class RowSink:
-    """Turns finished rows into class ids and stored confidence, and writes them.
+def plan_outputs(scenes: Sequence[str | Path], output: str | Path | None, settings: Settings) -> Outputs:
+    """Where everything goes.
+
+    Without ``output`` the rasters stand beside a local scene, or in the current folder for a scene behind a URL or
+    ``/vsi``.
 
     Args:
-        legend: Maps channels to class ids.
-        labels: The class raster.
-        confidence: The confidence raster, if one is wanted.
+        scenes: The scene, or the files of a mosaic.
+        output: The class raster, if the user names it.
+        settings: Tell whether a confidence raster is wanted.
+
+    Raises:
+        ParameterError: ``output`` is not the name of a GeoTIFF, or a mosaic has none.
     """
+    if output is None and len(scenes) > 1:
+        raise ParameterError(f"a mosaic of {len(scenes)} files has no name of its own; name its map, e.g. -o map.tif")
+    labels = _default(scenes[0]) if output is None else Path(output)
+    if labels.suffix.lower() not in (".tif", ".tiff"):
+        raise ParameterError(f"output {labels} must end in .tif: the class raster is a GeoTIFF")
+    stem = labels.stem.removesuffix(LABELS_SUFFIX)
+    confidence = labels.with_name(f"{stem}{CONFIDENCE_SUFFIX}{labels.suffix}")
+    return Outputs(
+        labels,
+        confidence if settings.wants_confidence else None,
+        labels.with_name(labels.name + PARTS_SUFFIX),
+    )
 
-    def __init__(self, legend: Legend, labels: RasterWriter, confidence: RasterWriter | None) -> None:
-        self._ids = np.asarray(legend.ids, np.uint8)
-        self._labels = labels
-        self._confidence = confidence
 
-    def write(self, rows: FinishedRows) -> None:
-        """Write one window to each raster; invalid pixels become no data."""
-        self._labels.write(rows.window, np.where(rows.valid, self._ids[rows.channels], np.uint8(NODATA_ID)))
-        if self._confidence is not None:
-            stored = np.rint(np.clip(rows.confidence, 0, 1) / CONFIDENCE_SCALE).astype(np.uint8)
-            self._confidence.write(rows.window, np.where(rows.valid, stored, np.uint8(CONFIDENCE_NODATA)))
+def is_output(path: Path) -> bool:
+    """Whether a file is named like an output without a name of its own."""
+    return path.stem.endswith((LABELS_SUFFIX, CONFIDENCE_SUFFIX))
+
+
+def _default(scene: str | Path) -> Path:
+    local = "://" not in str(scene) and not str(scene).startswith("/vsi")
+    name = Path(scene) if local else Path(str(scene).split("?", maxsplit=1)[0])
+    return (name.parent if local else Path()) / f"{name.stem}{LABELS_SUFFIX}.tif"
+
+
+def stored_planes(settings: Settings) -> Stored:
+    """What is kept of the scores."""
+    return Stored(
+        confidence=settings.wants_confidence,
+        entropy=settings.uncertainty is not None,
+        mutual_information=settings.mc_samples > 0,
+        probabilities=settings.probabilities,
+    )
+
+
+def confidence_bands(stored: Stored, legend: Legend) -> tuple[str, ...]:
+    """Names of the bands of the confidence raster: the planes after the class, classes by their names."""
+    return (*stored.planes(0)[1:], *(c.name for c in legend if stored.probabilities))

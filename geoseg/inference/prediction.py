@@ -4,32 +4,42 @@ from __future__ import annotations
 
 import json
 import logging
-import secrets
-from collections.abc import Generator, Mapping, Sequence
-from contextlib import ExitStack, closing
-from dataclasses import dataclass
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import astuple, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
-from geoseg.config import ModelSpec
-from geoseg.errors import ParameterError
-from geoseg.inference.checks import check_bands, scaled_stats, warn_if_unlike_training
-from geoseg.inference.outputs import RowSink, output_paths
-from geoseg.inference.streaming import FinishedRows, predict_rows
-from geoseg.inference.threads import in_background
-from geoseg.models import file_hash, read_spec, resolve_model
-from geoseg.rasters import Scene, check_output, open_scene, refuse_inputs, write_class_raster, write_confidence_raster
-from geoseg.tiling import Blend, Progress, TileGrid
+from geoseg.disk import require_disk
+from geoseg.inference.assembly import assemble, check_outputs
+from geoseg.inference.estimating import Estimate, estimate_cost
+from geoseg.inference.job import Job, find_models, open_job, touches_of
+from geoseg.inference.network import CHECKED_TILES, Networks, precision_difference
+from geoseg.inference.parts_sink import PartSink
+from geoseg.inference.pipeline import STAGES, Pipeline
+from geoseg.inference.seams import SeamCounter, SeamCounts
+from geoseg.inference.settings import Choices, Settings
+from geoseg.inference.steps import missing_areas
+from geoseg.inference.threads import Stopwatch
+from geoseg.memory import require_memory, used_memory
+from geoseg.parts import Run, open_run
+from geoseg.tiling import Progress
 
 if TYPE_CHECKING:
     from geoseg.predictors import Predictor
 
 _log = logging.getLogger("geoseg")
 
-DEFAULT_TILE_SIZE = 512
-_ROWS_WAITING = 2
+_MIB, _GIB = 2**20, 2**30
+
+Models = str | Path | Sequence[str | Path]
+"""A model file, a run or a built-in model; several are an ensemble."""
+
+Files = str | Path | Sequence[str | Path]
+"""A scene; several files are read as one mosaic."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +49,17 @@ class Prediction:
     Attributes:
         labels: The class raster.
         confidence: The confidence raster, if it was asked for.
-        model: Name of the model.
+        model: Name of the model, or names of the ensemble's.
         tile_size: Side of a tile in pixels.
         overlap: Pixels that neighbouring tiles share.
         backend: What ran the network.
+        reason: Why.
+        seam_score: Rate of label changes across tile borders over the rate elsewhere; 1 is seamless, None where no
+            label changes.
+        changed_labels: Share of labels that the precision changed against fp32, where that was measured.
+        seconds: Time from the first tile to the finished outputs.
+        shares: Share of that time in which each stage was busy; they overlap.
+        resumed: Share of the pixels that an interrupted run had left finished.
     """
 
     labels: Path
@@ -51,43 +68,39 @@ class Prediction:
     tile_size: int
     overlap: int
     backend: str
+    reason: str
+    seam_score: float | None
+    changed_labels: float | None
+    seconds: float
+    shares: dict[str, float]
+    resumed: float
 
 
 def predict(
-    scene: str | Path,
-    model: str | Path = "unet",
+    scene: Files,
+    model: Models = "unet",
     output: str | Path | None = None,
     *,
-    bands: Sequence[int] | None = None,
-    tile_size: int | None = None,
-    overlap: int | None = None,
-    blend: Blend = "hann",
-    batch: int | None = None,
-    device: str = "auto",
-    confidence: bool = False,
-    value_range: tuple[float, float] | None = None,
     overwrite: bool = False,
+    resume: bool = True,
     progress: Progress | None = None,
+    **choices: Unpack[Choices],
 ) -> Prediction:
     """Map the land cover of a scene.
 
     The class raster has exactly the scene's grid; pixels without data in the scene are 0 there. Memory depends on the
-    scene's width, never on its height. Nothing stands under the final names before all is written.
+    scene's width, never on its height. Nothing stands under the final names before all is written; what is finished of
+    an interrupted run lies in ``<output>.parts``, and the same call goes on from there.
 
     Args:
-        scene: Any raster that GDAL reads: GeoTIFF, VRT, ``/vsi…``, ``https://…``, ``s3://…``.
-        model: Path of a model file, name of a run in ``./runs``, or name of a built-in model.
+        scene: Any raster that GDAL reads: GeoTIFF, VRT, ``/vsi…``, ``https://…``, ``s3://…``; several are a mosaic.
+        model: Path of a model file, name of a run in ``./runs``, or name of a built-in model; several are an ensemble,
+            whose probabilities are averaged.
         output: Class raster to write; default is ``<scene>_landcover.tif`` beside the scene.
-        bands: 1-based bands of the scene in the order the model wants; default is all but alpha.
-        tile_size: Side of a network input in pixels; default is 512 or what the model was trained on, if larger.
-        overlap: Pixels that neighbouring tiles share; default is a quarter of the tile.
-        blend: How overlapping tiles are weighted.
-        batch: Tiles per call of the network; default is 1 on a CPU, which is fastest there, else 8.
-        device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
-        confidence: Also write ``<scene>_confidence.tif``: the probability of the class that was chosen.
-        value_range: Scene values that stand for the model's full range, such as ``(0, 3000)`` for 16-bit reflectance.
         overwrite: Replace existing outputs, once the new ones are complete.
+        resume: Go on with what an interrupted run left; else start over.
         progress: Told pixels done and in total.
+        **choices: How; see :class:`~geoseg.inference.Settings`.
 
     Returns:
         Where everything is.
@@ -95,103 +108,189 @@ def predict(
     Raises:
         GeosegError: A subclass says what is wrong: the scene, the model, a parameter or the output.
     """
-    if batch is not None and batch < 1:
-        raise ParameterError(f"batch {batch} holds no tile; give 1 or more")
-    spec_path = resolve_model(str(model))
-    spec = read_spec(spec_path)
-    labels_path, confidence_path = output_paths(scene, output)
-    with open_scene(scene, bands) as source, ExitStack() as stack:
-        outputs = (labels_path, confidence_path)[: 1 + confidence]
-        refuse_inputs(outputs, [*source.files, spec_path])
-        for path in outputs:
-            check_output(path, overwrite)
-        check_bands(source, spec)
-        stats = scaled_stats(spec, value_range)
-        grid = plan_tiles(source, spec, tile_size, overlap)
-        warn_if_unlike_training(source, spec, value_range)
-        predictor = _load_predictor(spec_path, device)
-        result = Prediction(
-            labels_path, confidence_path if confidence else None, spec.name, grid.tile_size, grid.overlap,
-            predictor.description,
-        )  # fmt: skip
-        tags = _provenance(source, spec, spec_path, result, {"blend": blend, "value_range": value_range})
-        labels = stack.enter_context(
-            write_class_raster(labels_path, source.grid, spec.legend, tags=tags, overwrite=overwrite)
-        )
-        sink = RowSink(
-            spec.legend,
-            labels,
-            stack.enter_context(write_confidence_raster(confidence_path, source.grid, tags=tags, overwrite=overwrite))
-            if confidence
-            else None,
-        )
-        rows = predict_rows(source, predictor, grid, stats, len(spec.classes), blend, batch or predictor.best_batch)
-        _log.info("model %s, %s, tiles of %d px, overlap %d", spec.name, result.backend, grid.tile_size, grid.overlap)
-        _write(rows, sink, source.grid.height * source.grid.width, progress)
+    settings, networks = Settings.of(choices), Networks()
+    try:
+        return predict_with(networks, scene, model, output, settings, overwrite, resume, progress)
+    finally:
+        networks.close()
+
+
+def estimate_prediction(
+    scene: Files, model: Models = "unet", output: str | Path | None = None, **choices: Unpack[Choices]
+) -> Estimate:
+    """What :func:`predict` would cost; runs a few tiles and writes nothing.
+
+    Raises:
+        GeosegError: As :func:`predict`, but for outputs that exist.
+    """
+    networks = Networks()
+    try:
+        with open_job(_files(scene), find_models(model), output, Settings.of(choices)) as job:
+            return estimate_cost(job, networks.get(job), measure=True)
+    finally:
+        networks.close()
+
+
+def predict_with(
+    networks: Networks,
+    scene: Files,
+    model: Models,
+    output: str | Path | None,
+    settings: Settings,
+    overwrite: bool,
+    resume: bool,
+    progress: Progress | None,
+) -> Prediction:
+    """:func:`predict` with networks that other scenes use too."""
+    with open_job(_files(scene), find_models(model), output, settings) as job:
+        if not job.outputs.parts.exists():
+            check_outputs(job, None, overwrite)
+        predictor = networks.get(job)
+        _announce(job, predictor)
+        changed = _changed_labels(job, predictor)
+        fingerprint = job.fingerprint(predictor.identity)
+        with open_run(job.outputs.parts, fingerprint, job.planes, resume=resume) as run, _interruptible(run):
+            check_outputs(job, run, overwrite)
+            work = _Work(job, run, predictor, progress)
+            work.check_resources()
+            work.predict_missing()
+            with work.watch.running("write"):
+                assemble(job, run, _provenance(job, predictor, changed, work.seams()), overwrite)
+            result = work.result(changed)
+            run.finish()
     return result
 
 
-def _load_predictor(model: Path, device: str) -> Predictor:
-    # Here and not above: torch takes seconds to load, and by now it is known that the scene can be read.
-    from geoseg.models import load_model
-    from geoseg.predictors import TorchPredictor
+@contextmanager
+def _interruptible(run: Run) -> Iterator[None]:
+    """Say what an interrupted run keeps."""
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit):
+        if run.done:
+            _log.info("%d finished parts stay in %s; the same parameters go on from there", len(run.done), run.folder)
+        raise
 
-    return TorchPredictor(*load_model(model), device)
+
+def _files(scene: Files) -> list[str | Path]:
+    return [scene] if isinstance(scene, str | Path) else list(scene)
 
 
-def plan_tiles(scene: Scene, spec: ModelSpec, tile_size: int | None, overlap: int | None) -> TileGrid:
-    """The tile grid of a scene for a model.
+class _Work:
+    """The steps of a job that are not done yet, and what is to be told of them."""
 
-    Raises:
-        ParameterError: A tile size that the network cannot take (names the nearest that it can), or an overlap that
-            does not fit it.
-    """
-    multiple = spec.stride_multiple
-    if tile_size is None:
-        wanted = max(DEFAULT_TILE_SIZE, spec.tile_size)
-        tile_size = -(-wanted // multiple) * multiple
-    elif tile_size < 1 or tile_size % multiple:
-        below, above = tile_size // multiple * multiple, max(1, -(-tile_size // multiple)) * multiple
-        nearest = f"{below} or {above}" if below > 0 else f"{above}"
-        raise ParameterError(
-            f"tile size {tile_size} is not a multiple of {multiple}, as {spec.name!r} needs; give {nearest}"
-        )
-    elif tile_size < spec.tile_size:
-        _log.warning(
-            "tile size %d is smaller than the %d px that model %r was trained on: the map may suffer",
-            tile_size, spec.tile_size, spec.name,
+    def __init__(self, job: Job, run: Run, predictor: Predictor, progress: Progress | None) -> None:
+        self.watch = Stopwatch(STAGES)
+        self._job = job
+        self._run = run
+        self._predictor = predictor
+        self._progress = progress
+        self._begin = time.perf_counter()
+        self._total = job.area.height * job.area.width
+        self._done = sum(step.height * step.width for step in job.steps if step in run.done)
+        self._resumed = self._done / self._total
+
+    def check_resources(self) -> None:
+        """See that memory and disk suffice, and say what they will be.
+
+        Raises:
+            ResourceError: They do not.
+        """
+        cost = estimate_cost(self._job, self._predictor)
+        _log.info(
+            "%d tiles of %d px, overlap %d; about %.1f GiB of memory and %.0f MiB of disk",
+            cost.wanted_tiles, self._job.grid.tile_size, self._job.grid.overlap, cost.memory / _GIB, cost.disk / _MIB,
         )  # fmt: skip
-    return TileGrid(scene.grid.height, scene.grid.width, tile_size, tile_size // 4 if overlap is None else overlap)
+        require_memory(cost.memory - used_memory(), "prediction", "give a smaller --tile-size or --batch")
+        require_disk(self._job.outputs.parts, cost.disk)
+        if self._resumed:
+            _log.info("going on from %d %% in %s", 100 * self._resumed, self._run.folder)
+
+    def predict_missing(self) -> None:
+        """Run the network over every step that has no part yet."""
+        job, predictor, settings = self._job, self._predictor, self._job.settings
+        pipeline = Pipeline(
+            scene=job.source,
+            predictor=predictor,
+            grid=job.grid,
+            blend=settings.blend,
+            batch=settings.batch or predictor.best_batch,
+            stored=job.stored,
+            touches=touches_of(job),
+            # At another pixel size what is wanted is cut out at the end, on the scene's own grid.
+            inside=job.selection.inside if job.selection.has_aoi and job.gsd is None else None,
+            watch=self.watch,
+        )
+        counter = SeamCounter(job.grid, settings.blend)
+        self._tell(0)
+        for area, steps in missing_areas(job.steps, self._run.done):
+            sink = PartSink(self._run, steps, len(job.planes), job.legend, counter, self._tell, clipped=job.gsd is None)
+            pipeline.run(area, sink.write)
+
+    def seams(self) -> SeamCounts:
+        """Label changes at tile borders and elsewhere, of all parts."""
+        total = SeamCounts()
+        for step in self._job.steps:
+            counts = self._run.notes(step)["seams"]
+            assert isinstance(counts, list)
+            total = total + SeamCounts(*counts)
+        return total
+
+    def result(self, changed: float | None) -> Prediction:
+        """What is there now."""
+        job, seconds = self._job, time.perf_counter() - self._begin
+        return Prediction(
+            labels=job.outputs.labels,
+            confidence=job.outputs.confidence,
+            model=job.name,
+            tile_size=job.grid.tile_size,
+            overlap=job.grid.overlap,
+            backend=self._predictor.description,
+            reason=self._predictor.reason,
+            seam_score=self.seams().score,
+            changed_labels=changed,
+            seconds=seconds,
+            shares={stage: busy / seconds for stage, busy in self.watch.seconds.items()},
+            resumed=self._resumed,
+        )
+
+    def _tell(self, pixels: int) -> None:
+        self._done += pixels
+        if self._progress is not None:
+            self._progress(self._done, self._total)
 
 
-def _write(rows: Generator[FinishedRows], sink: RowSink, total: int, progress: Progress | None) -> None:
-    """Drain the stream: the network runs here, the writer in a thread of its own."""
-    done = 0
-    # Closed before the scene is: its thread must not read from a file that is closed.
-    with closing(rows), in_background(sink.write, _ROWS_WAITING) as hand_over:
-        for finished in rows:
-            hand_over(finished)
-            done += finished.window.height * finished.window.width
-            if progress is not None:
-                progress(done, total)
+def _announce(job: Job, predictor: Predictor) -> None:
+    """Say which path runs, and why, once a network."""
+    _log.info("model %s; %s (%s)", job.name, predictor.description, predictor.reason)
 
 
-def _provenance(
-    scene: Scene, spec: ModelSpec, model_path: Path, result: Prediction, parameters: Mapping[str, object]
-) -> dict[str, str]:
+def _changed_labels(job: Job, predictor: Predictor) -> float | None:
+    """Measure and say what the precision changes, where it was asked for or is coarse."""
+    settings = job.settings
+    if not settings.check_precision and settings.precision != "int8":
+        return None
+    share = precision_difference(job, predictor)
+    _log.info("%.3f %% of the labels of %d tiles differ from fp32 under torch", 100 * share, CHECKED_TILES)
+    return share
+
+
+def _provenance(job: Job, predictor: Predictor, changed: float | None, seams: SeamCounts) -> Mapping[str, str]:
     """Tags that say how the map was made. The date stands here and nowhere else."""
-    used = {"tile_size": result.tile_size, "overlap": result.overlap, "bands": scene.bands, **parameters}
     tags = {
         "GEOSEG_VERSION": version("geoseg"),
-        "GEOSEG_RUN": secrets.token_hex(8),
         "GEOSEG_DATE": datetime.now(UTC).isoformat(timespec="seconds"),
-        "GEOSEG_SCENE": Path(scene.name).name,
-        "GEOSEG_MODEL": spec.name,
-        "GEOSEG_MODEL_SHA256": file_hash(model_path),
-        "GEOSEG_MODEL_LICENSE": spec.license,
-        "GEOSEG_BACKEND": result.backend,
-        "GEOSEG_PARAMETERS": json.dumps(used),
+        "GEOSEG_SCENE": Path(job.scene.name).name,
+        "GEOSEG_MODEL": job.name,
+        "GEOSEG_MODEL_SHA256": " ".join(m.sha256 for m in job.models),
+        "GEOSEG_MODEL_LICENSE": " ".join(dict.fromkeys(m.spec.license for m in job.models)),
+        "GEOSEG_BACKEND": predictor.description,
+        "GEOSEG_BACKEND_REASON": predictor.reason,
+        "GEOSEG_PARAMETERS": json.dumps(job.parameters()),
+        "GEOSEG_SEAMS": json.dumps(astuple(seams)),
     }
-    if result.confidence is not None:
-        tags["GEOSEG_CONFIDENCE"] = result.confidence.name
+    if changed is not None:
+        tags["GEOSEG_CHANGED_LABELS"] = f"{changed:.6f}"
+    if job.outputs.confidence is not None:
+        tags["GEOSEG_CONFIDENCE"] = job.outputs.confidence.name
     return tags

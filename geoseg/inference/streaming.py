@@ -1,173 +1,269 @@
-"""A scene as a stream of tiles, and tiles as a stream of finished rows. Nothing here grows with the scene's height."""
+"""A scene as a stream of tiles, each source row read once. Nothing here grows with the scene's height."""
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
-from contextlib import closing
+import math
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from geoseg.blending import StripAccumulator, decide
-from geoseg.inference.threads import prefetched
-from geoseg.normalization import BandStats
 from geoseg.rasters import Pixels, Scene
-from geoseg.tiling import Blend, TileGrid, Window
+from geoseg.tiling import TileGrid, Window
 
-if TYPE_CHECKING:  # torch comes with it, and a scene that cannot be read should be refused before torch is loaded
-    from geoseg.predictors import Predictor
+Bools = npt.NDArray[np.bool_]
+Positions = slice | npt.NDArray[np.intp]
 
-# Score planes of one column panel stay below this; wider scenes go panel by panel on the same tile grid.
-PANEL_BYTES = 512 * 2**20
-
-_BATCHES_AHEAD = 4
+# Places that are looked at for each sample tile wanted, where most of the scene is no data.
+_TRIES = 8
 
 
 @dataclass(frozen=True, slots=True)
-class FinishedRows:
-    """Rows that nothing will change any more.
+class TileBatch:
+    """Tiles of one tile row.
 
     Attributes:
-        window: Where they are in the scene.
-        channels: (h, w) uint8, index of the best class in the legend.
-        confidence: (h, w) float32, its probability, 0..1.
-        valid: (h, w) bool; where False, the two above mean nothing.
+        row: Tile row.
+        cols: Tile column of each tile.
+        values: (B, C, T, T) uint8 or float32, as stored; 0 where absent.
+        present: (B, 1 or C, T, T) bool, False where a sample is no data.
     """
 
-    window: Window
-    channels: npt.NDArray[np.uint8]
-    confidence: npt.NDArray[np.float32]
-    valid: npt.NDArray[np.bool_]
+    row: int
+    cols: tuple[int, ...]
+    values: npt.NDArray[Any]
+    present: Bools
 
 
 @dataclass(frozen=True, slots=True)
-class _TileBatch:
-    """Normalised tiles of one tile row: their columns, and (B, C, T, T) float32."""
+class RowEnd:
+    """All tiles of a tile row have been sent.
 
-    cols: list[int]
-    tiles: npt.NDArray[np.float32]
+    Attributes:
+        row: Tile row.
+        valid: (h, w) bool over the rows that this makes final and the width of the area; None where no pixel of them is
+            valid, or no row is final.
+    """
+
+    row: int
+    valid: Bools | None
 
 
 @dataclass(frozen=True, slots=True)
-class _RowEnd:
-    """All tiles of a tile row have been sent; ``valid`` covers the rows that this makes final."""
+class Walk:
+    """Which tiles of a scene are visited, in row-major order, and what they make final.
 
-    valid: npt.NDArray[np.bool_]
+    Attributes:
+        grid: The scene's tile grid.
+        area: The pixels that are wanted.
+        final: (first, last + 1) of the rows of the area that a tile row makes final; equal where there are none.
+        touches: Whether anything is wanted in a window of the scene; None where all is.
+        inside: (h, w) bool, which pixels of a window are wanted; None where all are.
+    """
+
+    grid: TileGrid
+    area: Window
+    final: Callable[[int], tuple[int, int]]
+    touches: Callable[[Window], bool] | None
+    inside: Callable[[Window], Bools] | None
+
+    @property
+    def tile_rows(self) -> range:
+        """Tile rows that cover the area."""
+        return self.grid.rows.covering(self.area.row_off, self.area.row_end)
+
+    @property
+    def tile_cols(self) -> range:
+        """Tile columns that cover the area."""
+        return self.grid.cols.covering(self.area.col_off, self.area.col_end)
+
+    def cols_of(self, row: int) -> list[int]:
+        """Columns of the tiles that are visited in a tile row."""
+        if self.touches is None:
+            return list(self.tile_cols)
+        return [col for col in self.tile_cols if self.touches(_seen(self.grid, row, col))]
+
+
+def _seen(grid: TileGrid, row: int, col: int) -> Window:
+    """What a tile sees of the scene."""
+    window = grid.tile(row, col).window
+    top, left = max(0, window.row_off), max(0, window.col_off)
+    return Window(top, left, min(window.row_end, grid.height) - top, min(window.col_end, grid.width) - left)
 
 
 @dataclass(frozen=True, slots=True)
 class _Strip:
-    """Scene pixels that one tile row needs: ``pixels`` start at scene position (``top``, ``left``)."""
+    """Scene pixels from position (``top``, ``left``) on, in the network's type.
+
+    Attributes:
+        values: (C, h, w) uint8 or float32, 0 where absent.
+        present: (1 or C, h, w) bool.
+        valid: (h, w) bool.
+    """
 
     top: int
     left: int
-    pixels: Pixels
+    values: npt.NDArray[Any]
+    present: Bools
+    valid: Bools
+
+    def below(self, row: int) -> _Strip:
+        """From scene row ``row`` on."""
+        skip = row - self.top
+        return _Strip(row, self.left, self.values[:, skip:], self.present[:, skip:], self.valid[skip:])
 
 
-def predict_rows(
-    scene: Scene, predictor: Predictor, grid: TileGrid, stats: BandStats, classes: int, blend: Blend, batch: int
-) -> Generator[FinishedRows]:
-    """Predict a scene and give back its rows as they become final, from top to bottom within each column panel.
+def network_dtype(scene: Scene) -> str:
+    """The type in which samples go to the network: ``uint8`` as they are, all others as ``float32``."""
+    return "uint8" if scene.dtype == "uint8" else "float32"
+
+
+def stream_tiles(scene: Scene, walk: Walk, batch: int) -> Iterator[TileBatch | RowEnd]:
+    """Tiles that hold any valid pixel, a tile row at a time, and after each row the validity of its final rows.
 
     Args:
-        scene: Read in a thread of its own; each source row of a panel is read once.
-        predictor: Tiles to probabilities.
-        grid: The scene's tile grid.
-        stats: Scaling to network input.
-        classes: Number of classes that the predictor gives.
-        blend: How overlapping tiles are weighted.
-        batch: Tiles per call of the predictor.
+        scene: Each of its rows is read once.
+        walk: Which tiles.
+        batch: Tiles in a batch; the last one of a tile row may hold fewer.
     """
-    for columns in grid.panels(max(1, PANEL_BYTES // (4 * classes * grid.tile_size))):
-        accumulator = StripAccumulator(grid, classes, blend, columns)
-        batches = _tile_batches(scene, grid, stats, accumulator, columns, batch)
-        with closing(prefetched(batches, _BATCHES_AHEAD)) as items:
-            for item in items:
-                if isinstance(item, _TileBatch):
-                    for col, scores in zip(item.cols, predictor(item.tiles), strict=True):
-                        accumulator.add(col, scores)
-                    continue
-                finished = accumulator.finished()
-                if finished is not None:
-                    window, scores = finished
-                    yield FinishedRows(window, *decide(scores), item.valid)
-                accumulator.advance()
+    visited = {row: walk.cols_of(row) for row in walk.tile_rows}
+    wanted = {row: cols for row, cols in visited.items() if cols}
+    if not wanted:
+        yield from (RowEnd(row, None) for row in walk.tile_rows)
+        return
+    sources = {c: walk.grid.cols.mirrored(c) for c in sorted({c for cols in wanted.values() for c in cols})}
+    span = min(min(s) for s in sources.values()), max(max(s) for s in sources.values()) + 1
+    strips = _strips(scene, walk.grid, list(wanted), span)
+    across = {c: _positions(source, span[0]) for c, source in sources.items()}
+    for row, cols in visited.items():
+        if not cols:
+            yield RowEnd(row, None)
+            continue
+        strip = next(strips)
+        down = _positions(walk.grid.rows.mirrored(row), strip.top)
+        yield from _batches(strip, row, down, {c: across[c] for c in cols}, walk.grid.tile_size, batch)
+        yield RowEnd(row, _final_valid(strip, walk, row))
 
 
-def _tile_batches(
-    scene: Scene,
-    grid: TileGrid,
-    stats: BandStats,
-    accumulator: StripAccumulator,
-    columns: tuple[int, int],
-    batch: int,
-) -> Iterator[_TileBatch | _RowEnd]:
-    """Tiles that hold any valid pixel, a tile row at a time, and after each row the validity of its final rows."""
-    rows, cols = grid.rows, grid.cols
-    sources = {c: cols.mirrored(c) for c in accumulator.tile_columns}
-    left = min(min(s) for s in sources.values())
-    right = max(max(s) for s in sources.values()) + 1
-    for row, strip in enumerate(_strips(scene, grid, left, right)):
-        down = _positions(rows.mirrored(row), strip.top)
-        cols_ready: list[int] = []
-        tiles_ready: list[npt.NDArray[np.float32]] = []
-        for col, source in sources.items():
-            tile = _tile(strip.pixels, down, _positions(source, strip.left), stats)
-            if tile is not None:
-                cols_ready.append(col)
-                tiles_ready.append(tile)
-            if len(cols_ready) == batch or (cols_ready and col == accumulator.tile_columns[-1]):
-                yield _TileBatch(cols_ready, np.stack(tiles_ready))
-                cols_ready, tiles_ready = [], []
-        first, last = max(0, rows.start(row)), rows.final_before(row)
-        yield _RowEnd(
-            strip.pixels.valid[
-                first - strip.top : last - strip.top, columns[0] - strip.left : columns[1] - strip.left
-            ].copy()
-        )
+def sample_tiles(scene: Scene, walk: Walk, count: int) -> list[TileBatch]:
+    """Up to ``count`` tiles with valid pixels, one a batch, spread over the area; the same ones at every call."""
+    rows, cols = walk.tile_rows, walk.tile_cols
+    total, found = len(rows) * len(cols), list[TileBatch]()
+    step = _coprime_step(total)
+    for i in range(min(total, _TRIES * count)):
+        row, col = divmod((total // 2 + i * step) % total, len(cols))
+        found.extend(_read_tile(scene, walk, rows[row], cols[col]))
+        if len(found) == count:
+            break
+    return sorted(found, key=lambda tile: (tile.row, tile.cols))
 
 
-def _strips(scene: Scene, grid: TileGrid, left: int, right: int) -> Iterator[_Strip]:
-    """For each tile row the scene rows it shows, between columns ``left`` and ``right``; each row is read once."""
-    rows = grid.rows
-    spans = [_span(rows.mirrored(i)) for i in range(len(rows))]
+def _coprime_step(total: int) -> int:
+    """A stride that visits every one of ``total`` places once, far from the last ones: near the golden section."""
+    step = max(1, round(total * 0.618))
+    while math.gcd(step, total) != 1:
+        step += 1
+    return step
+
+
+def _read_tile(scene: Scene, walk: Walk, row: int, col: int) -> Iterator[TileBatch]:
+    """The tile at a place, unless it has nothing that is wanted."""
+    if walk.touches is not None and not walk.touches(_seen(walk.grid, row, col)):
+        return
+    source = walk.grid.cols.mirrored(col)
+    strip = next(_strips(scene, walk.grid, [row], _span(source)))
+    down = _positions(walk.grid.rows.mirrored(row), strip.top)
+    yield from _batches(strip, row, down, {col: _positions(source, strip.left)}, walk.grid.tile_size, 1)
+
+
+def _strips(scene: Scene, grid: TileGrid, rows: Sequence[int], span: tuple[int, int]) -> Iterator[_Strip]:
+    """For each of the tile rows the scene rows it shows, between the columns of ``span``; each row is read once."""
+    spans = [_span(grid.rows.mirrored(i)) for i in rows]
     # The last tile rows may mirror rows above their own start: keep what any later row still needs.
     keep = [lo for lo, _ in spans]
     for i in range(len(spans) - 2, -1, -1):
         keep[i] = min(keep[i], keep[i + 1])
-    held: Pixels | None = None
-    top = bottom = 0
+    held: _Strip | None = None
+    bottom = 0
     for (_, need), first in zip(spans, keep, strict=True):
-        parts = [] if held is None else [_rows(held, first - top)]
-        if need > bottom:
-            parts.append(scene.read(Window(bottom, left, need - bottom, right - left)))
-        top, bottom = first, max(bottom, need)
+        if held is not None and first >= bottom:
+            held = None
+        start = bottom if held is not None else first
+        parts = [] if held is None else [held.below(first)]
+        if need > start:
+            parts.append(_ready(scene.read(Window(start, span[0], need - start, span[1] - span[0])), start, span[0]))
+            bottom = need
         held = _stacked(parts)
-        yield _Strip(top, left, held)
+        yield held
+
+
+def _ready(pixels: Pixels, top: int, left: int) -> _Strip:
+    """Samples as the network takes them. Done once a pixel, and not once a tile."""
+    same = pixels.present.strides[0] == 0 or len(pixels.present) == 1
+    present = pixels.present[:1] if same else pixels.present
+    if pixels.values.dtype == np.uint8:
+        values: npt.NDArray[Any] = pixels.values
+    else:
+        with np.errstate(over="ignore", invalid="ignore"):  # absent samples may hold anything, 1e300 and NaN included
+            values = pixels.values.astype(np.float32)
+    if not present.all():
+        values = np.where(present, values, values.dtype.type(0))
+    return _Strip(top, left, values, present, pixels.valid)
+
+
+def _stacked(parts: Sequence[_Strip]) -> _Strip:
+    if len(parts) == 1:
+        return parts[0]
+    planes = max(len(p.present) for p in parts)
+    return _Strip(
+        parts[0].top,
+        parts[0].left,
+        np.concatenate([p.values for p in parts], axis=1),
+        np.concatenate([np.broadcast_to(p.present, (planes, *p.valid.shape)) for p in parts], axis=1),
+        np.concatenate([p.valid for p in parts], axis=0),
+    )
+
+
+def _batches(
+    strip: _Strip, row: int, down: Positions, across: dict[int, Positions], size: int, batch: int
+) -> Iterator[TileBatch]:
+    """Tiles with any valid pixel, at most ``batch`` at a time."""
+    cols = [c for c, positions in across.items() if _cut(strip.valid, down, positions).any()]
+    for i in range(0, len(cols), batch):
+        group = cols[i : i + batch]
+        values = np.empty((len(group), len(strip.values), size, size), strip.values.dtype)
+        present = np.empty((len(group), len(strip.present), size, size), np.bool_)
+        for k, col in enumerate(group):
+            values[k] = _cut(strip.values, down, across[col])
+            present[k] = _cut(strip.present, down, across[col])
+        yield TileBatch(row, tuple(group), values, present)
+
+
+def _final_valid(strip: _Strip, walk: Walk, row: int) -> Bools | None:
+    """Validity of the rows that a tile row makes final, over the width of the area."""
+    lo, hi = walk.final(row)
+    if hi <= lo:
+        return None
+    area = walk.area
+    left, right = max(area.col_off, strip.left), min(area.col_end, strip.left + strip.valid.shape[1])
+    valid = np.zeros((hi - lo, area.width), np.bool_)
+    if left < right:  # tiles may stand beside the area
+        valid[:, left - area.col_off : right - area.col_off] = strip.valid[
+            lo - strip.top : hi - strip.top, left - strip.left : right - strip.left
+        ]
+    if walk.inside is not None:
+        valid &= walk.inside(Window(lo, area.col_off, hi - lo, area.width))
+    return valid
 
 
 def _span(positions: Sequence[int]) -> tuple[int, int]:
     return min(positions), max(positions) + 1
 
 
-def _rows(pixels: Pixels, first: int) -> Pixels:
-    return Pixels(pixels.values[:, first:], pixels.valid[first:], pixels.present[:, first:])
-
-
-def _stacked(parts: Sequence[Pixels]) -> Pixels:
-    if len(parts) == 1:
-        return parts[0]
-    return Pixels(
-        np.concatenate([p.values for p in parts], axis=1),
-        np.concatenate([p.valid for p in parts], axis=0),
-        np.concatenate([p.present for p in parts], axis=1),
-    )
-
-
-def _positions(source: Sequence[int], origin: int) -> slice | npt.NDArray[np.intp]:
+def _positions(source: Sequence[int], origin: int) -> Positions:
     """Positions relative to ``origin``: a slice where nothing is mirrored, which NumPy need not gather."""
     first, last = source[0], source[-1]
     if last - first == len(source) - 1 and all(b - a == 1 for a, b in pairwise(source)):
@@ -175,16 +271,8 @@ def _positions(source: Sequence[int], origin: int) -> slice | npt.NDArray[np.int
     return np.asarray(source, np.intp) - origin
 
 
-def _tile(
-    pixels: Pixels, down: slice | npt.NDArray[np.intp], across: slice | npt.NDArray[np.intp], stats: BandStats
-) -> npt.NDArray[np.float32] | None:
-    """(C, T, T) float32 network input, or None where no pixel of the tile is valid."""
-    # Slices before index arrays: a gather then copies a tile and never a strip of the scene's width.
-    rows_first = isinstance(down, slice)
-
-    def cut(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        return array[..., down, :][..., across] if rows_first else array[..., across][..., down, :]
-
-    if not cut(pixels.valid).any():
-        return None
-    return stats.normalize(cut(pixels.values), cut(pixels.present))
+def _cut(array: npt.NDArray[Any], down: Positions, across: Positions) -> npt.NDArray[Any]:
+    """Rows and columns of (..., h, w). Slices before index arrays: a gather then copies a tile and never a strip."""
+    if isinstance(down, slice):
+        return np.asarray(array[..., down, :][..., across])
+    return np.asarray(array[..., across][..., down, :])

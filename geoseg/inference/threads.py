@@ -1,9 +1,10 @@
-"""Two small helpers that let reading, the network and writing overlap without sharing anything but queues."""
+"""Helpers that let reading, the network, blending and writing overlap without sharing anything but queues."""
 
 from __future__ import annotations
 
 import queue
 import threading
+import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
@@ -11,6 +12,41 @@ from typing import TypeVar
 T = TypeVar("T")
 
 _POLL_SECONDS = 0.2
+
+
+class Stopwatch:
+    """Adds up how long each stage of a job was busy; each stage runs in one thread.
+
+    Attributes:
+        seconds: By stage.
+    """
+
+    def __init__(self, stages: Iterable[str]) -> None:
+        self.seconds = dict.fromkeys(stages, 0.0)
+
+    @contextmanager
+    def running(self, stage: str) -> Iterator[None]:
+        """Count the time of this block as the stage's."""
+        begin = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[stage] += time.perf_counter() - begin
+
+    def timed(self, items: Iterable[T], stage: str) -> Generator[T]:
+        """The same items; the time it takes to make them is the stage's."""
+        iterator = iter(items)
+        try:
+            while True:
+                with self.running(stage):
+                    try:
+                        item = next(iterator)
+                    except StopIteration:
+                        return
+                yield item
+        finally:
+            if isinstance(iterator, Generator):
+                iterator.close()
 
 
 class _End:
@@ -59,7 +95,7 @@ def prefetched(items: Iterable[T], depth: int) -> Generator[T]:
 
 
 @contextmanager
-def in_background(consume: Callable[[T], None], depth: int) -> Iterator[Callable[[T], None]]:
+def in_background(consume: Callable[[T], None], depth: int, name: str = "write") -> Iterator[Callable[[T], None]]:
     """Give a function that hands items to ``consume`` in a thread of its own, at most ``depth`` waiting.
 
     An error in the thread is raised by the next call or at the end. Leaving normally waits until all is consumed;
@@ -77,13 +113,14 @@ def in_background(consume: Callable[[T], None], depth: int) -> Iterator[Callable
                 consume(item)
             except BaseException as error:  # noqa: BLE001  raised by the next call
                 failed.append(error)
+            del item  # not held while waiting for the next one
 
     def hand_over(item: T) -> None:
         if failed:
             raise failed[0]
         waiting.put(item)
 
-    thread = threading.Thread(target=work, name="geoseg-write", daemon=True)
+    thread = threading.Thread(target=work, name=f"geoseg-{name}", daemon=True)
     thread.start()
     try:
         yield hand_over

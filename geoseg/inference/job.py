@@ -1,0 +1,293 @@
+"""A prediction as far as it is known before a network is loaded: scene, tiles, steps and outputs."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from geoseg.blending.stored import Stored
+from geoseg.config import ModelSpec
+from geoseg.errors import ModelError, ParameterError, RasterError
+from geoseg.grids import Grid
+from geoseg.inference.checks import check_bands, scaled_stats, warn_if_unlike_training
+from geoseg.inference.outputs import Outputs, plan_outputs, stored_planes
+from geoseg.inference.parts_sink import LABELS
+from geoseg.inference.selection import Selection, select
+from geoseg.inference.settings import Settings
+from geoseg.inference.steps import plan_steps
+from geoseg.legend import Legend
+from geoseg.models import file_hash, read_spec, resolve_model
+from geoseg.normalization import BandStats
+from geoseg.rasters import Scene, open_mosaic, open_scene, refuse_inputs, resampled
+from geoseg.tiling import TileGrid, Window
+
+_log = logging.getLogger("geoseg")
+
+DEFAULT_TILE_SIZE = 512
+
+# With --gsd auto a scene is read as it is where its pixels are this near to the model's.
+_SAME_GSD = 1.15
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFile:
+    """A model that is to run.
+
+    Attributes:
+        path: The file.
+        spec: What it says of itself.
+        sha256: Hash of its bytes.
+    """
+
+    path: Path
+    spec: ModelSpec
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What is to be computed.
+
+    Attributes:
+        settings: What the user chose.
+        models: One, or the members of an ensemble.
+        stats: Scaling to the input of each model.
+        outputs: Where the result goes.
+        scene: The scene on its own grid.
+        source: The scene as the network sees it: itself, or resampled to another pixel size.
+        gsd: Pixel size of ``source`` in metres where it is resampled, else None.
+        selection: What of the scene is wanted.
+        grid: Tiles of ``source``.
+        area: What of ``source`` is predicted.
+        planes: Names of the planes of a part.
+        steps: Windows of ``source`` that partition ``area``; a part each.
+    """
+
+    settings: Settings
+    models: tuple[ModelFile, ...]
+    stats: tuple[BandStats, ...]
+    outputs: Outputs
+    scene: Scene
+    source: Scene
+    gsd: float | None
+    selection: Selection
+    grid: TileGrid
+    area: Window
+    planes: tuple[str, ...]
+    steps: tuple[Window, ...]
+
+    @property
+    def spec(self) -> ModelSpec:
+        """Of the first model."""
+        return self.models[0].spec
+
+    @property
+    def legend(self) -> Legend:
+        """Of all models."""
+        return self.spec.legend
+
+    @property
+    def name(self) -> str:
+        """Of the model, or of the ensemble."""
+        return " + ".join(m.spec.name for m in self.models)
+
+    @property
+    def stored(self) -> Stored:
+        """What is kept of the scores."""
+        return stored_planes(self.settings)
+
+    @property
+    def output_grid(self) -> Grid:
+        """Where the map lies."""
+        return self.scene.grid.part(self.selection.window)
+
+    def parameters(self) -> dict[str, object]:
+        """What was chosen, as the map tells it."""
+        settings, grid = self.settings, self.grid
+        return {
+            "tile_size": grid.tile_size,
+            "overlap": grid.overlap,
+            "blend": settings.blend,
+            "bands": list(self.scene.bands),
+            "value_range": settings.value_range and list(settings.value_range),
+            "tta": settings.tta,
+            "scales": list(settings.scales),
+            "uncertainty": settings.uncertainty,
+            "gsd": self.gsd,
+        }
+
+    def fingerprint(self, network: dict[str, object]) -> dict[str, object]:
+        """All that changes pixels; parts of another fingerprint are not gone on with.
+
+        Args:
+            network: What the predictor says of itself.
+        """
+        value = {
+            "scene": self.scene.identity,
+            "models": {f"{m.spec.name}": m.sha256 for m in self.models},
+            "network": network,
+            "parameters": self.parameters(),
+            "selection": self.selection.identity,
+            "widths": sorted({(s.col_off, s.width) for s in self.steps}),
+        }
+        plain: dict[str, object] = json.loads(json.dumps(value))
+        return plain
+
+
+def find_models(models: str | Path | Sequence[str | Path]) -> tuple[ModelFile, ...]:
+    """The model, or the members of an ensemble.
+
+    Raises:
+        GeosegError: There is no such model, or two of them have different classes or bands.
+    """
+    names = [models] if isinstance(models, str | Path) else list(models)
+    if not names:
+        raise ParameterError("no model is named; give one of geoseg models, a run or a model file")
+    found = []
+    for name in names:
+        path = resolve_model(str(name))
+        found.append(ModelFile(path, read_spec(path), file_hash(path)))
+    first = found[0].spec
+    for other in (m.spec for m in found[1:]):
+        if other.classes != first.classes or other.bands != first.bands:
+            raise ModelError(
+                f"models {first.name!r} ({_described(first)}) and {other.name!r} ({_described(other)}) cannot be "
+                "averaged; an ensemble needs the same classes and bands"
+            )
+    if len({m.sha256 for m in found}) < len(found):
+        raise ParameterError("a model is named twice; an ensemble of a model with itself is that model")
+    return tuple(found)
+
+
+def _described(spec: ModelSpec) -> str:
+    return f"bands {', '.join(spec.bands)}; classes {', '.join(c.name for c in spec.classes)}"
+
+
+@contextmanager
+def open_job(
+    scenes: Sequence[str | Path], models: tuple[ModelFile, ...], output: str | Path | None, settings: Settings
+) -> Iterator[Job]:
+    """Open a scene and plan its prediction; nothing is written.
+
+    Args:
+        scenes: One scene, or the files of a mosaic.
+        models: What :func:`find_models` gave.
+        output: The class raster, if the user names it.
+        settings: What the user chose.
+
+    Raises:
+        GeosegError: The scene, a parameter or the output does not do.
+    """
+    spec = models[0].spec
+    outputs = plan_outputs(scenes, output, settings)
+    with ExitStack() as stack:
+        scene = stack.enter_context(_open(scenes, settings))
+        refuse_inputs(outputs.rasters, [*scene.files, *(m.path for m in models)])
+        check_bands(scene, spec)
+        stats = tuple(scaled_stats(m.spec, settings.value_range) for m in models)
+        gsd = _wanted_gsd(scene, spec, settings)
+        source = scene if gsd is None else stack.enter_context(resampled(scene, gsd))
+        warn_if_unlike_training(source, spec, settings.value_range)
+        selection = select(
+            scene.grid, aoi=settings.aoi, bbox=settings.bbox, bbox_crs=settings.bbox_crs, window=settings.window
+        )
+        grid = _tile_grid(source, models, settings)
+        area = _scaled(selection.window, scene.grid, source.grid)
+        planes = len(spec.classes) + (settings.mc_samples > 0)
+        names = (LABELS, *stored_planes(settings).planes(len(spec.classes))[1:])
+        yield Job(
+            settings, models, stats, outputs, scene, source, gsd, selection, grid, area, names,
+            plan_steps(grid, area, planes),
+        )  # fmt: skip
+
+
+def _open(scenes: Sequence[str | Path], settings: Settings) -> AbstractContextManager[Scene]:
+    """One scene, or many files as one."""
+    return open_scene(scenes[0], settings.bands) if len(scenes) == 1 else open_mosaic(scenes, settings.bands)
+
+
+def _wanted_gsd(scene: Scene, spec: ModelSpec, settings: Settings) -> float | None:
+    """The pixel size to resample to, if any.
+
+    Raises:
+        RasterError: The scene's own is not known.
+        ParameterError: The model's own is not known.
+    """
+    if settings.gsd == "native":
+        return None
+    own = scene.grid.ground_sample_distance()
+    if own is None:
+        raise RasterError(f"{scene.name} has no known pixel size, so it cannot be resampled; leave --gsd out")
+    if settings.gsd != "auto":
+        return float(settings.gsd)
+    if spec.gsd is None:
+        raise ParameterError(f"model {spec.name!r} does not say its pixel size; give one, e.g. --gsd 0.3")
+    if 1 / _SAME_GSD <= own / spec.gsd <= _SAME_GSD:
+        return None
+    _log.info("%s is read at the model's %.3g m instead of its own %.3g m", scene.name, spec.gsd, own)
+    return spec.gsd
+
+
+def _tile_grid(source: Scene, models: Sequence[ModelFile], settings: Settings) -> TileGrid:
+    """The tile grid of a scene for its models.
+
+    Raises:
+        ParameterError: A tile size that a network cannot take (names the nearest that it can), or an overlap that does
+            not fit it.
+    """
+    size = max(_tile_size(m.spec, settings.tile_size) for m in models)
+    for model in models:
+        _tile_size(model.spec, size)
+    overlap = size // 4 if settings.overlap is None else settings.overlap
+    return TileGrid(source.grid.height, source.grid.width, size, overlap)
+
+
+def _tile_size(spec: ModelSpec, wanted: int | None) -> int:
+    multiple = spec.stride_multiple
+    if wanted is None:
+        return -(-max(DEFAULT_TILE_SIZE, spec.tile_size) // multiple) * multiple
+    if wanted < 1 or wanted % multiple:
+        below, above = wanted // multiple * multiple, max(1, -(-wanted // multiple)) * multiple
+        nearest = f"{below} or {above}" if below > 0 else f"{above}"
+        raise ParameterError(
+            f"tile size {wanted} is not a multiple of {multiple}, as {spec.name!r} needs; give {nearest}"
+        )
+    if wanted < spec.tile_size:
+        _log.warning(
+            "tile size %d is smaller than the %d px that model %r was trained on: the map may suffer",
+            wanted, spec.tile_size, spec.name,
+        )  # fmt: skip
+    return wanted
+
+
+def _scaled(window: Window, own: Grid, seen: Grid) -> Window:
+    """The pixels of the resampled scene that hold the centres of a window of the scene."""
+    if own.shape == seen.shape:
+        return window
+    top, bottom = (nearest(r, own.height, seen.height) for r in (window.row_off, window.row_end - 1))
+    left, right = (nearest(c, own.width, seen.width) for c in (window.col_off, window.col_end - 1))
+    return Window(top, left, bottom + 1 - top, right + 1 - left)
+
+
+def nearest(position: int, own: int, seen: int) -> int:
+    """The pixel, of ``seen`` along an axis, that holds the centre of pixel ``position`` of ``own``. In integers."""
+    return (2 * position + 1) * seen // (2 * own)
+
+
+def touches_of(job: Job) -> Callable[[Window], bool] | None:
+    """Whether anything of a window of ``job.source`` is wanted; None where all of the area is."""
+    if not job.selection.has_aoi:
+        return None
+    own, seen, touches = job.scene.grid, job.source.grid, job.selection.touches
+    return touches if job.gsd is None else lambda window: touches(_outwards(window, seen, own))
+
+
+def _outwards(window: Window, seen: Grid, own: Grid) -> Window:
+    """The pixels of the scene that a window of the resampled scene shows any of."""
+    top, left = window.row_off * own.height // seen.height, window.col_off * own.width // seen.width
+    bottom, right = -(-window.row_end * own.height // seen.height), -(-window.col_end * own.width // seen.width)
+    return Window(top, left, bottom - top, right - left)

@@ -1,0 +1,150 @@
+"""Many scenes in one go: a map each, the network loaded once, and one bad file does not stop the others."""
+
+from __future__ import annotations
+
+import glob
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Unpack
+
+from geoseg.errors import GeosegError, MissingFileError, ParameterError
+from geoseg.inference.network import Networks
+from geoseg.inference.outputs import CONFIDENCE_SUFFIX, LABELS_SUFFIX, is_output
+from geoseg.inference.prediction import Models, Prediction, predict_with
+from geoseg.inference.settings import Choices, Settings
+from geoseg.tiling import Progress
+
+_log = logging.getLogger("geoseg")
+
+SCENE_SUFFIXES = (".tif", ".tiff", ".vrt", ".jp2", ".png", ".jpg", ".jpeg", ".img", ".bmp", ".webp")
+"""What is taken for a scene in a folder."""
+
+_GLOB = "*?["
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a scene.
+
+    Attributes:
+        scene: Its path or URL.
+        prediction: What was written, or None.
+        error: Why nothing was, or None.
+    """
+
+    scene: str
+    prediction: Prediction | None
+    error: GeosegError | None
+
+
+def find_scenes(names: Sequence[str | Path]) -> list[str]:
+    """Scenes by name: files and URLs as they are, folders as the rasters in them, patterns as what they match.
+
+    In folders and patterns geoseg's own outputs are left out. Order is that of the names, then of the alphabet.
+
+    Raises:
+        MissingFileError: A folder or pattern has no raster.
+        ParameterError: No name.
+    """
+    if not names:
+        raise ParameterError("no scene is named; give files, folders or patterns such as 'images/*.tif'")
+    found = [scene for name in names for scene in _found(str(name))]
+    return list(dict.fromkeys(found))
+
+
+def predict_scenes(
+    scenes: Sequence[str | Path],
+    model: Models = "unet",
+    folder: str | Path | None = None,
+    *,
+    overwrite: bool = False,
+    resume: bool = True,
+    progress: Callable[[str], AbstractContextManager[Progress | None]] | None = None,
+    **choices: Unpack[Choices],
+) -> Iterator[Outcome]:
+    """Map many scenes, a map each. A scene that fails is an :class:`Outcome` with its error, and the rest go on.
+
+    Args:
+        scenes: What :func:`find_scenes` takes.
+        model: As for :func:`geoseg.predict`.
+        folder: Where the maps go; default is beside each scene.
+        overwrite: Replace existing outputs.
+        resume: Go on with what interrupted runs left.
+        progress: For a scene a context that is told pixels done and in total.
+        **choices: As for :func:`geoseg.predict`.
+
+    Yields:
+        Outcomes in order, as they come about.
+
+    Raises:
+        GeosegError: What concerns all scenes: a setting, the folder, two scenes with one output.
+    """
+    settings = Settings.of(choices)
+    places = _places(find_scenes(scenes), folder)
+    networks = Networks()
+    try:
+        for scene, output in places:
+            with nullcontext() if progress is None else progress(scene) as told:
+                yield _outcome(networks, scene, model, output, settings, overwrite, resume, told)
+    finally:
+        networks.close()
+
+
+def _outcome(
+    networks: Networks,
+    scene: str,
+    model: Models,
+    output: Path | None,
+    settings: Settings,
+    overwrite: bool,
+    resume: bool,
+    progress: Progress | None,
+) -> Outcome:
+    try:
+        done = predict_with(networks, scene, model, output, settings, overwrite, resume, progress)
+    except GeosegError as error:
+        return Outcome(scene, None, error)
+    return Outcome(scene, done, None)
+
+
+def _places(scenes: Sequence[str], folder: str | Path | None) -> list[tuple[str, Path | None]]:
+    """Scenes with their outputs.
+
+    Raises:
+        MissingFileError: The folder does not exist.
+        ParameterError: Two scenes would have one output.
+    """
+    if folder is None:
+        return [(scene, None) for scene in scenes]
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise MissingFileError(f"{folder} is no folder, and {len(scenes)} maps need one; create it first")
+    names: dict[str, str] = {}
+    for scene in scenes:
+        name = f"{Path(scene.split('?', maxsplit=1)[0]).stem}{LABELS_SUFFIX}.tif"
+        if name in names:
+            raise ParameterError(f"{names[name]} and {scene} would both be written to {folder / name}; rename one")
+        names[name] = scene
+    return [(scene, folder / name) for name, scene in names.items()]
+
+
+def _found(name: str) -> list[str]:
+    path = Path(name)
+    if path.is_dir():
+        inside = sorted(p for p in path.iterdir() if p.suffix.lower() in SCENE_SUFFIXES and p.is_file())
+        return _own(name, [str(p) for p in inside], "raster")
+    if any(c in name for c in _GLOB) and not path.exists() and "://" not in name and not name.startswith("/vsi"):
+        matches = sorted(m for m in glob.glob(name, recursive=True) if Path(m).is_file())  # noqa: PTH207
+        return _own(name, [m for m in matches if Path(m).suffix.lower() in SCENE_SUFFIXES], "raster that matches")
+    return [name]
+
+
+def _own(name: str, found: list[str], what: str) -> list[str]:
+    scenes = [f for f in found if not is_output(Path(f))]
+    if not scenes:
+        outputs = f" but {len(found)} of geoseg's own outputs (*{LABELS_SUFFIX}, *{CONFIDENCE_SUFFIX})" if found else ""
+        raise MissingFileError(f"{name} has no {what}{outputs}; geoseg reads {', '.join(SCENE_SUFFIXES)}")
+    return scenes

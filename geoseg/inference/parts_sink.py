@@ -1,0 +1,98 @@
+"""Finished rows into parts: class ids and stored confidence, a file a step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import astuple
+
+import numpy as np
+import numpy.typing as npt
+
+from geoseg.blending.stored import NOTHING
+from geoseg.errors import ModelError
+from geoseg.inference.pipeline import FinishedRows
+from geoseg.inference.seams import SeamCounter
+from geoseg.legend import NODATA_ID, Legend
+from geoseg.parts import Run
+from geoseg.rasters import CONFIDENCE_NODATA
+from geoseg.tiling import Window
+
+Bytes = npt.NDArray[np.uint8]
+
+LABELS = "labels"
+"""Name of the first plane of a part."""
+
+
+class PartSink:
+    """Collects the rows of a step and writes them as one part. Used by one thread.
+
+    Args:
+        run: Where the parts go.
+        steps: The steps of one area from top to bottom; the rows come in this order without gaps.
+        planes: Planes of a part.
+        legend: Maps class indices to ids.
+        seams: Counts what is written.
+        clipped: Whether a valid pixel that no tile covered is a mistake; not so where an outer area is cut off later.
+        done: Told how many pixels were taken.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        steps: Sequence[Window],
+        planes: int,
+        legend: Legend,
+        seams: SeamCounter,
+        done: Callable[[int], None],
+        *,
+        clipped: bool,
+    ) -> None:
+        self._run = run
+        self._steps = iter(steps)
+        self._planes = planes
+        self._ids = np.full(256, NODATA_ID, np.uint8)
+        self._ids[: len(legend.ids)] = legend.ids
+        self._seams = seams
+        self._done = done
+        self._clipped = clipped
+        self._step: Window | None = None
+        self._held: Bytes | None = None
+
+    def write(self, rows: FinishedRows) -> None:
+        """Take the next rows; invalid pixels become no data."""
+        top = rows.window.row_off
+        while top < rows.window.row_end:
+            step, held = self._current()
+            count = min(rows.window.row_end, step.row_end) - top
+            if rows.planes is not None and rows.valid is not None:
+                first = top - rows.window.row_off
+                part = slice(first, first + count)
+                held[:, top - step.row_off :][:, :count] = self._stored(rows.planes[:, part], rows.valid[part])
+            top += count
+            self._done(count * step.width)
+            if top == step.row_end:
+                self._close(step, held)
+
+    def _current(self) -> tuple[Window, Bytes]:
+        if self._step is None or self._held is None:
+            self._step = next(self._steps)
+            self._held = np.full((self._planes, self._step.height, self._step.width), CONFIDENCE_NODATA, np.uint8)
+            self._held[0] = NODATA_ID
+        return self._step, self._held
+
+    def _stored(self, planes: Bytes, valid: npt.NDArray[np.bool_]) -> Bytes:
+        uncovered = valid & (planes[0] == NOTHING)
+        if uncovered.any():
+            if self._clipped:
+                raise ModelError(
+                    f"{np.count_nonzero(uncovered)} pixels with data got no score from the network; please report this"
+                )
+            valid = valid & ~uncovered
+        stored = np.where(valid, planes, np.uint8(CONFIDENCE_NODATA))
+        stored[0] = np.where(valid, self._ids[planes[0]], np.uint8(NODATA_ID))
+        return stored
+
+    def _close(self, step: Window, held: Bytes) -> None:
+        counts = self._seams.count(step, held[0])
+        self._run.write(step, held, {"seams": astuple(counts)})
+        self._step = self._held = None

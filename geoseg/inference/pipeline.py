@@ -1,0 +1,179 @@
+"""Reading, the network, blending and writing, each in a thread of its own, joined by short queues."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from geoseg.blending.stored import Stored
+from geoseg.inference.streaming import RowEnd, TileBatch, Walk, stream_tiles
+from geoseg.inference.threads import Stopwatch, in_background, prefetched
+from geoseg.rasters import Scene
+from geoseg.tiling import Blend, TileGrid, Window
+
+if TYPE_CHECKING:  # torch comes with them, and a scene that cannot be read should be refused before torch is loaded
+    from geoseg.blending.accumulator import Arithmetic, StripAccumulator
+    from geoseg.predictors import Predictor
+
+STAGES = ("read", "network", "blend", "write")
+
+_BATCHES_AHEAD = 4
+_SCORES_AHEAD = 2
+_ROWS_AHEAD = 2
+
+Bools = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class FinishedRows:
+    """Rows that nothing will change any more.
+
+    Attributes:
+        window: Where they are in the scene.
+        planes: (P, h, w) uint8 in the order of ``Stored.planes``; None where no tile added anything.
+        valid: (h, w) bool; None where no pixel is.
+    """
+
+    window: Window
+    planes: npt.NDArray[np.uint8] | None
+    valid: Bools | None
+
+
+@dataclass(frozen=True, slots=True)
+class Pipeline:
+    """What all areas of a job share.
+
+    Attributes:
+        scene: Read in a thread of its own.
+        predictor: Tiles to probabilities.
+        grid: The scene's tile grid.
+        blend: How overlapping tiles are weighted.
+        batch: Tiles a call of the predictor.
+        stored: What is kept of the scores.
+        touches: Whether anything is wanted in a window; None where all is.
+        inside: Which pixels of a window are wanted; None where all are.
+        watch: Told how long each of :data:`STAGES` was busy.
+    """
+
+    scene: Scene
+    predictor: Predictor
+    grid: TileGrid
+    blend: Blend
+    batch: int
+    stored: Stored
+    touches: Callable[[Window], bool] | None
+    inside: Callable[[Window], Bools] | None
+    watch: Stopwatch
+
+    def run(self, area: Window, write: Callable[[FinishedRows], None]) -> None:
+        """Predict an area and hand its rows to ``write`` as they become final, from top to bottom.
+
+        Args:
+            area: Inside the scene; the tile grid stays the scene's.
+            write: Called in a thread of its own.
+        """
+        accumulator = self._accumulator(area)
+        walk = Walk(self.grid, area, accumulator.final_rows, self.touches, self.inside)
+        tiles = self.watch.timed(stream_tiles(self.scene, walk, self.batch), "read")
+
+        def timed_write(rows: FinishedRows) -> None:
+            with self.watch.running("write"):
+                write(rows)
+
+        with (
+            in_background(timed_write, _ROWS_AHEAD, "write") as to_writer,
+            in_background(
+                _Blender(accumulator, self.stored, self.watch, to_writer), _SCORES_AHEAD, "blend"
+            ) as to_blender,
+            # Innermost: the reader stops before the scene is closed.
+            closing(prefetched(tiles, _BATCHES_AHEAD)) as items,
+        ):
+            for item in self._scored(items):
+                to_blender(item)
+
+    def _accumulator(self, area: Window) -> StripAccumulator:
+        from geoseg.blending.accumulator import StripAccumulator
+
+        predictor = self.predictor
+        return StripAccumulator(
+            self.grid, area, predictor.classes, predictor.planes, self.blend, _arithmetic(predictor.device)
+        )
+
+    def _scored(self, items: Iterator[TileBatch | RowEnd]) -> Iterator[tuple[TileBatch, Any] | RowEnd]:
+        """Batches with their scores, in order, as many under way at once as the predictor likes."""
+        from geoseg.predictors import Tiles
+
+        under_way: deque[tuple[TileBatch, Callable[[], Any]] | RowEnd] = deque()
+        batches = 0
+
+        def oldest() -> tuple[TileBatch, Any] | RowEnd:
+            first = under_way.popleft()
+            if isinstance(first, RowEnd):
+                return first
+            with self.watch.running("network"):
+                return first[0], first[1]()
+
+        for item in items:
+            if isinstance(item, RowEnd):
+                under_way.append(item)
+            else:
+                keys = tuple((item.row, col) for col in item.cols)
+                with self.watch.running("network"):
+                    under_way.append((item, self.predictor.submit(Tiles(item.values, item.present, keys))))
+                batches += 1
+            while under_way and (batches >= self.predictor.in_flight or isinstance(under_way[0], RowEnd)):
+                done = oldest()
+                batches -= not isinstance(done, RowEnd)
+                yield done
+        while under_way:
+            yield oldest()
+
+
+class _Blender:
+    """Adds scores and passes rows on; called in one thread."""
+
+    def __init__(
+        self,
+        accumulator: StripAccumulator,
+        stored: Stored,
+        watch: Stopwatch,
+        to_writer: Callable[[FinishedRows], None],
+    ) -> None:
+        self._accumulator = accumulator
+        self._stored = stored
+        self._watch = watch
+        self._to_writer = to_writer
+
+    def __call__(self, item: tuple[TileBatch, Any] | RowEnd) -> None:
+        """Take scored tiles, or the end of a tile row."""
+        if not isinstance(item, RowEnd):
+            with self._watch.running("blend"):
+                self._add(item[0].cols, item[1])
+            return
+        with self._watch.running("blend"):
+            finished = self._accumulator.finished(self._stored)
+            self._accumulator.advance()
+        if finished is not None:
+            self._to_writer(FinishedRows(*finished, item.valid))
+
+    def _add(self, cols: Sequence[int], scores: Any) -> None:
+        planes = scores.numpy() if scores.device.type == "cpu" else scores
+        for k, col in enumerate(cols):
+            self._accumulator.add(col, planes[k])
+
+
+def _arithmetic(device: Any) -> Arithmetic:
+    """Blending happens where the scores are."""
+    if device.type == "cpu":
+        from geoseg.blending.host import HostArithmetic
+
+        return HostArithmetic()
+    from geoseg.blending.device import DeviceArithmetic
+
+    return DeviceArithmetic(device)
