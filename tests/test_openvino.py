@@ -176,6 +176,19 @@ def test_no_bit_depends_on_the_threads(
     assert torch.equal(found[0], found[2])
 
 
+class Unknown(nn.Module):
+    """Has an operation that OpenVINO does not know."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.special.bessel_j0(x)
+
+
+def test_a_network_that_cannot_be_converted_says_why_in_one_line(spec: ModelSpec) -> None:
+    with pytest.raises(ModelError, match=r"^OpenVINO cannot take model 'tiny' \(.+\); give --backend torch$") as caught:
+        load(spec, Unknown, backend="openvino")
+    assert "\n" not in str(caught.value)
+
+
 class Forked(nn.Module):
     """Decides by its input, which no trace can follow."""
 

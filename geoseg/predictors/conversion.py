@@ -22,7 +22,7 @@ from geoseg.predictors.networks import TileNetwork
 from geoseg.predictors.options import Loaded
 from geoseg.predictors.precision import changed_beyond
 from geoseg.predictors.tiles import Predictor, SampleTiles, Tiles, TileType
-from geoseg.predictors.toolkits import load_toolkit, quiet
+from geoseg.predictors.toolkits import load_toolkit, quiet, reason_of
 
 _log = logging.getLogger("geoseg")
 
@@ -147,8 +147,8 @@ def _dense_unpooling(graph: nn.Module) -> Iterator[None]:
 
 
 def _refused(source: Source, by: str, error: Exception) -> ModelError:
-    reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    return ModelError(f"{by} cannot take model {source.loaded.spec.name!r} ({reason}); give --backend torch")
+    name = source.loaded.spec.name
+    return ModelError(f"{by} cannot take model {name!r} ({reason_of(error)}); give --backend torch")
 
 
 def check_converted(source: Source, predictor: Predictor) -> None:

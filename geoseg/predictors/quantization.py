@@ -16,7 +16,7 @@ from torch import nn
 from geoseg.errors import ModelError, ParameterError
 from geoseg.predictors.conversion import Source
 from geoseg.predictors.tiles import Tiles
-from geoseg.predictors.toolkits import load_toolkit, quiet
+from geoseg.predictors.toolkits import load_toolkit, quiet, reason_of
 
 CALIBRATION_TILES = 32
 
@@ -86,9 +86,8 @@ def quantized_files(source: Source, converted: Path, tiles: Sequence[Tiles], fol
         with quiet(), _no_progress_bars():
             quantized = nncf.quantize(model, nncf.Dataset(list(tiles), inputs), subset_size=len(tiles))
     except Exception as error:  # whatever an unknown operation makes NNCF raise
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         name = source.loaded.spec.name
-        raise ModelError(f"NNCF cannot quantise model {name!r} ({reason}); give --precision bf16") from error
+        raise ModelError(f"NNCF cannot quantise model {name!r} ({reason_of(error)}); give --precision bf16") from error
     ov.save_model(quantized, str(folder / "model.xml"), compress_to_fp16=False)
 
 

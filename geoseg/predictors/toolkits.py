@@ -27,7 +27,13 @@ def load_toolkit(name: str, remedy: str) -> Any:
         with without_telemetry(), quiet():
             return importlib.import_module(name)
     except (ImportError, OSError) as error:
-        raise ParameterError(f"{name} cannot be loaded ({str(error).splitlines()[0]}); {remedy}") from error
+        raise ParameterError(f"{name} cannot be loaded ({reason_of(error)}); {remedy}") from error
+
+
+def reason_of(error: BaseException) -> str:
+    """One line of what a toolkit raised: the first, or OpenVINO's last, whose first is a place in its source."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    return lines[-1 if lines[0].startswith(("Exception from", "Check '")) else 0]
 
 
 @contextmanager
