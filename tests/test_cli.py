@@ -39,6 +39,7 @@ class FakePrediction:
     labels: Path
     confidence: Path | None
     seam_score: float | None = 1.01
+    seam_changes: int = 1000
     shares: dict[str, float] = field(default_factory=lambda: {"read": 0.01, "network": 0.98})
     seconds: float = 2.0
     share: float = float("nan")

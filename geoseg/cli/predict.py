@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from geoseg.choices import Augmentation, Backend, Precision
 from geoseg.cli import console
 from geoseg.cli.options import (
     Debug,
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
     from geoseg.inference import Estimate, Prediction
 
 _MIB, _GIB = 2**20, 2**30
+
+# Of fewer label changes at tile borders the seam score is chance: a hedge along a border, and it is 20.
+_TELLING = 1000
 
 
 def predict(
@@ -86,7 +90,7 @@ def predict(
     ] = None,
     blend: Annotated[Blend, typer.Option(help="How overlapping tiles are weighted.")] = "hann",
     tta: Annotated[
-        Literal["none", "flips", "d4"], typer.Option(help="Average over 4 reflections or 8 symmetries of each tile.")
+        Augmentation, typer.Option(help="Average over 4 reflections or 8 symmetries of each tile.")
     ] = "none",
     scales: Annotated[
         str | None, typer.Option(help="Average over magnifications, e.g. 0.75,1,1.25.", metavar="LIST")
@@ -99,12 +103,8 @@ def predict(
         str | None,
         typer.Option(help="More bands in it: entropy, or mc=20 for 20 samples of dropout.", metavar="KIND"),
     ] = None,
-    backend: Annotated[
-        Literal["auto", "torch", "openvino", "onnx"], typer.Option(help="What runs the network.")
-    ] = "auto",
-    precision: Annotated[
-        Literal["auto", "fp32", "bf16", "fp16", "int8"], typer.Option(help="Arithmetic of the network.")
-    ] = "auto",
+    backend: Annotated[Backend, typer.Option(help="What runs the network.")] = "auto",
+    precision: Annotated[Precision, typer.Option(help="Arithmetic of the network.")] = "auto",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, cuda:0,1, mps.", metavar="NAME")] = "auto",
     batch: Annotated[str, typer.Option(help="Tiles per call of the network, or auto.", metavar="N")] = "auto",
     check_precision: Annotated[
@@ -241,5 +241,6 @@ def _summarize(result: Prediction) -> None:
     if result.confidence is not None:
         console.log.info("confidence: %s", result.confidence)
     busy = ", ".join(f"{stage} {100 * share:.0f} %" for stage, share in result.shares.items())
-    seams = "" if result.seam_score is None else f"; seam score {result.seam_score:.3f}"
+    enough = result.seam_score is not None and result.seam_changes >= _TELLING
+    seams = f"; seam score {result.seam_score:.3f}" if enough else ""
     console.log.info("busy: %s of %s%s", busy, duration(result.seconds), seams)

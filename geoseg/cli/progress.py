@@ -65,9 +65,10 @@ class ProgressBar:
             sys.stderr.flush()
             state.line_open = False
         if finished and self._done:
-            seconds = self._clock() - self._begin
-            rate = self._done / _MEGA / max(seconds, 1e-9)
-            log.info("%s: %.2f Mpx in %s, %.2f Mpx/s", self._label, self._done / _MEGA, duration(seconds), rate)
+            now = self._clock()
+            rate = self._rate(now, self._done)
+            told = "" if rate is None else f", {rate / _MEGA:.2f} Mpx/s"
+            log.info("%s: %.2f Mpx in %s%s", self._label, self._done / _MEGA, duration(now - self._begin), told)
 
 
 @contextmanager

@@ -30,7 +30,7 @@ class Networks:
     _ready: dict[object, Predictor] = field(default_factory=dict)
 
     def get(self, job: Job) -> Predictor:
-        """The network of a job; all that is slow about it happens here.
+        """The network of a job; all that is slow about it happens here, and it is told what runs, and why.
 
         Raises:
             GeosegError: The model, the backend or the device does not do.
@@ -43,7 +43,8 @@ class Networks:
             str(job.source.identity) if settings.precision == "int8" else None,
         )  # fmt: skip
         if key not in self._ready:
-            self._ready[key] = load_network(job, _options(job))
+            made = self._ready[key] = load_network(job, _options(job))
+            _log.info("model %s; %s (%s)", job.name, made.description, made.reason)
         return self._ready[key]
 
     def close(self) -> None:

@@ -56,6 +56,7 @@ class Prediction:
         reason: Why.
         seam_score: Rate of label changes across tile borders over the rate elsewhere; 1 is seamless, None where no
             label changes.
+        seam_changes: How many label changes across tile borders that is told from; few tell little.
         changed_labels: Share of labels that the precision changed against fp32, where that was measured.
         seconds: Time from the first tile to the finished outputs.
         shares: Share of that time in which each stage was busy; they overlap.
@@ -70,6 +71,7 @@ class Prediction:
     backend: str
     reason: str
     seam_score: float | None
+    seam_changes: int
     changed_labels: float | None
     seconds: float
     shares: dict[str, float]
@@ -146,7 +148,6 @@ def predict_with(
         if not job.outputs.parts.exists():
             check_outputs(job, None, overwrite)
         predictor = networks.get(job)
-        _announce(job, predictor)
         changed = _changed_labels(job, predictor)
         fingerprint = job.fingerprint(predictor.identity)
         with open_run(job.outputs.parts, fingerprint, job.planes, resume=resume) as run, _interruptible(run):
@@ -238,7 +239,7 @@ class _Work:
 
     def result(self, changed: float | None) -> Prediction:
         """What is there now."""
-        job, seconds = self._job, time.perf_counter() - self._begin
+        job, seconds, seams = self._job, time.perf_counter() - self._begin, self.seams()
         return Prediction(
             labels=job.outputs.labels,
             confidence=job.outputs.confidence,
@@ -247,7 +248,8 @@ class _Work:
             overlap=job.grid.overlap,
             backend=self._predictor.description,
             reason=self._predictor.reason,
-            seam_score=self.seams().score,
+            seam_score=seams.score,
+            seam_changes=seams.seam_changes,
             changed_labels=changed,
             seconds=seconds,
             shares={stage: busy / seconds for stage, busy in self.watch.seconds.items()},
@@ -258,11 +260,6 @@ class _Work:
         self._done += pixels
         if self._progress is not None:
             self._progress(self._done, self._total)
-
-
-def _announce(job: Job, predictor: Predictor) -> None:
-    """Say which path runs, and why, once a network."""
-    _log.info("model %s; %s (%s)", job.name, predictor.description, predictor.reason)
 
 
 def _changed_labels(job: Job, predictor: Predictor) -> float | None:

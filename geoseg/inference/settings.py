@@ -8,17 +8,9 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, TypedDict
 
+from geoseg.choices import Augmentation, Backend, Precision
 from geoseg.errors import ParameterError
 from geoseg.tiling import Blend
-
-Backend = Literal["auto", "torch", "openvino", "onnx"]
-"""What runs the network."""
-
-Precision = Literal["auto", "fp32", "bf16", "fp16", "int8"]
-"""The arithmetic of the network."""
-
-Augmentation = Literal["none", "flips", "d4"]
-"""Test-time augmentation: none, the 4 reflections of a tile, or all its 8 symmetries."""
 
 _MC = re.compile(r"mc=([1-9]\d*)")
 

@@ -5,17 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import get_args
 
 from torch import nn
 
+from geoseg.choices import Augmentation, Backend, Precision
 from geoseg.config import ModelSpec
 from geoseg.errors import ModelError, ParameterError
 from geoseg.normalization import BandStats
-
-Backend = Literal["auto", "torch", "openvino", "onnx"]
-Precision = Literal["auto", "fp32", "bf16", "fp16", "int8"]
-Augmentation = Literal["none", "flips", "d4"]
 
 _DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+(,\d+)*)?")
 
