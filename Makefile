@@ -36,8 +36,8 @@ test-all: $(VENV)/.stamp-dev ## the slow tests too
 test-qgis: $(VENV)/.stamp-dev ## what QGIS makes of the outputs; needs Debian's qgis and python3-qgis
 	$(BIN)/python -m pytest -m qgis tests/qgis
 
-bench: $(VENV)/.stamp-install ## what prediction and vectorizing cost in time and memory
-	$(BIN)/python benchmarks/cost.py
+bench: $(VENV)/.stamp-install ## measure it all, for over an hour; `make bench ONLY=pipeline` for a part
+	$(BIN)/python benchmarks $(addprefix --only ,$(ONLY))
 
 clean: ## remove what builds, tests and the demo leave
 	rm -rf build dist *.egg-info demo .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -26,14 +26,13 @@ _ISLANDS = ((0.0, 0.0), (0.2, 0.7), (0.5, 0.5), (0.503, 0.49), (0.85, 0.1), (1.0
 def tall(folder: Path, sizes: Sizes, model: Path) -> None:
     """A scene, and one of the same width that is 16 times as high."""
     rows: list[list[object]] = []
-    first: int | None = None
+    first: dict[bool, int | None] = {}
     for height in (sizes.scene, 16 * sizes.scene):
         scene = make_scene(folder, "synthetic", sizes, height, sizes.scene)
         for confidence in (False, True):
             row, peak = _predict(scene, model, folder, sizes, confidence, f"{height}×{sizes.scene}")
-            if first is None:
-                first = peak
-            rows.append([*row[:-1], None if peak is None or first is None else f"{peak / first:.3f}", row[-1]])
+            least = first.setdefault(confidence, peak)
+            rows.append([*row[:-1], None if peak is None or least is None else f"{peak / least:.3f}", row[-1]])
     print(f"\n## Peak memory against height; limit {TALL_LIMIT} ×")
     table(["scene, height×width", "confidence", "s", "Mpx/s", "peak, GiB", "× the first", "ran"], rows)
 
