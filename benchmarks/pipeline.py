@@ -55,7 +55,7 @@ def forward(args: argparse.Namespace) -> None:
             found = run_measured([sys.executable, __file__, "--child", json.dumps(job)], timeout=1800)
         except RunError as error:
             say(f"{precision}: {error}")
-            rows.append([precision, *[None] * 7, limit, str(error)])
+            rows.append([precision, *[None] * 6, limit, None, str(error)])
             continue
         middle = {name: statistics.median(found[name]) for name in ("forward", "predict", "call")}
         ratios = [p / f for p, f in zip(found["predict"], found["forward"], strict=True)]
