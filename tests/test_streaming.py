@@ -119,6 +119,52 @@ def test_only_what_touches_is_read(tmp_path: Path) -> None:
     np.testing.assert_array_equal(valid, inside)
 
 
+class Endless:
+    """Ten million rows of ones that nobody stores."""
+
+    dtype = "uint8"
+
+    def __init__(self) -> None:
+        self.rows = 0
+
+    def read(self, window: Window) -> Pixels:
+        self.rows += window.height
+        values = np.ones((1, window.height, window.width), np.uint8)
+        return Pixels(values, values[0] > 0, values > 0)
+
+
+def test_the_first_tile_waits_for_nothing_that_grows_with_the_height() -> None:
+    grid, asked, scene = TileGrid(10_000_000, 40, 16, 4), list[Window](), Endless()
+
+    def touches(window: Window) -> bool:
+        asked.append(window)
+        return True
+
+    stream = stream_tiles(scene, whole(grid, touches=touches), 1)  # type: ignore[arg-type]
+    first = next(iter(stream))
+    assert isinstance(first, TileBatch)
+    assert scene.rows == 16 - 2
+    assert len(asked) <= 3 * len(grid.cols)
+
+
+@pytest.mark.parametrize("height", [30, 31, 40])
+def test_rows_that_later_tiles_mirror_are_kept_where_others_are_left_out(tmp_path: Path, height: int) -> None:
+    values = RNG.integers(1, 255, (1, height, 9)).astype(np.uint8)
+    grid = TileGrid(height, 9, 16, 12)
+    with open_scene(write_scene(tmp_path / "s.tif", values)) as scene:
+        everything = {i.row: i.values for i in stream_tiles(scene, whole(grid), 9) if isinstance(i, TileBatch)}
+        for wanted in ({0, 5}, {2, 3, 6}, {len(grid.rows) - 1}):
+            cores = [grid.rows.core(row)[0] for row in wanted]
+
+            def touches(window: Window, at: list[int] = cores) -> bool:
+                return any(window.row_off <= row < window.row_end for row in at)
+
+            found = [i for i in stream_tiles(scene, whole(grid, touches=touches), 9) if isinstance(i, TileBatch)]
+            assert {i.row for i in found} >= wanted & set(everything)
+            for item in found:
+                np.testing.assert_array_equal(item.values, everything[item.row][: len(item.cols)])
+
+
 def test_sample_tiles_are_spread_and_the_same_ones_always(tmp_path: Path) -> None:
     values = RNG.integers(1, 255, (1, 160, 160)).astype(np.uint8)
     values[:, :80] = 0

@@ -5,17 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from geoseg.inference.mirroring import copy_tile, shown, span_of
 from geoseg.rasters import Pixels, Scene
 from geoseg.tiling import TileGrid, Window
 
 Bools = npt.NDArray[np.bool_]
-Positions = slice | npt.NDArray[np.intp]
 
 # Places that are looked at for each sample tile wanted, where most of the scene is no data.
 _TRIES = 8
@@ -80,11 +79,24 @@ class Walk:
         """Tile columns that cover the area."""
         return self.grid.cols.covering(self.area.col_off, self.area.col_end)
 
-    def cols_of(self, row: int) -> list[int]:
+    def cols_of(self, row: int) -> Sequence[int]:
         """Columns of the tiles that are visited in a tile row."""
         if self.touches is None:
-            return list(self.tile_cols)
+            return self.tile_cols
+        last = self.tile_cols[-1]
+        if not self.touches(_joined(_seen(self.grid, row, self.tile_cols[0]), _seen(self.grid, row, last))):
+            return ()
         return [col for col in self.tile_cols if self.touches(_seen(self.grid, row, col))]
+
+    def shown_cols(self) -> tuple[int, int]:
+        """(first, last + 1) of the scene columns that visited tiles show, or a little more."""
+        cols, first, last = self.tile_cols, self.tile_rows[0], self.tile_rows[-1]
+        if self.touches is not None:  # of a whole column of tiles at once: an answer a tile would grow with the height
+            columns = {col: _joined(_seen(self.grid, first, col), _seen(self.grid, last, col)) for col in cols}
+            touched = [col for col, window in columns.items() if self.touches(window)]
+            cols = range(touched[0], touched[-1] + 1) if touched else cols[:1]
+        spans = [span_of(self.grid.cols.mirrored(col)) for col in cols]
+        return min(lo for lo, _ in spans), max(hi for _, hi in spans)
 
 
 def _seen(grid: TileGrid, row: int, col: int) -> Window:
@@ -92,6 +104,11 @@ def _seen(grid: TileGrid, row: int, col: int) -> Window:
     window = grid.tile(row, col).window
     top, left = max(0, window.row_off), max(0, window.col_off)
     return Window(top, left, min(window.row_end, grid.height) - top, min(window.col_end, grid.width) - left)
+
+
+def _joined(first: Window, last: Window) -> Window:
+    """The window from the first pixel of one to the last pixel of another."""
+    return Window(first.row_off, first.col_off, last.row_end - first.row_off, last.col_end - first.col_off)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,22 +146,14 @@ def stream_tiles(scene: Scene, walk: Walk, batch: int) -> Iterator[TileBatch | R
         walk: Which tiles.
         batch: Tiles in a batch; the last one of a tile row may hold fewer.
     """
-    visited = {row: walk.cols_of(row) for row in walk.tile_rows}
-    wanted = {row: cols for row, cols in visited.items() if cols}
-    if not wanted:
-        yield from (RowEnd(row, None) for row in walk.tile_rows)
-        return
-    sources = {c: walk.grid.cols.mirrored(c) for c in sorted({c for cols in wanted.values() for c in cols})}
-    span = min(min(s) for s in sources.values()), max(max(s) for s in sources.values()) + 1
-    strips = _strips(scene, walk.grid, list(wanted), span)
-    across = {c: _positions(source, span[0]) for c, source in sources.items()}
-    for row, cols in visited.items():
+    strips = _Strips(scene, walk.grid, walk.tile_rows[-1], walk.shown_cols())
+    for row in walk.tile_rows:
+        cols = walk.cols_of(row)
         if not cols:
             yield RowEnd(row, None)
             continue
-        strip = next(strips)
-        down = _positions(walk.grid.rows.mirrored(row), strip.top)
-        yield from _batches(strip, row, down, {c: across[c] for c in cols}, walk.grid.tile_size, batch)
+        strip = strips.of(row)
+        yield from _batches(strip, walk.grid, row, cols, batch)
         yield RowEnd(row, _final_valid(strip, walk, row))
 
 
@@ -173,31 +182,48 @@ def _read_tile(scene: Scene, walk: Walk, row: int, col: int) -> Iterator[TileBat
     """The tile at a place, unless it has nothing that is wanted."""
     if walk.touches is not None and not walk.touches(_seen(walk.grid, row, col)):
         return
-    source = walk.grid.cols.mirrored(col)
-    strip = next(_strips(scene, walk.grid, [row], _span(source)))
-    down = _positions(walk.grid.rows.mirrored(row), strip.top)
-    yield from _batches(strip, row, down, {col: _positions(source, strip.left)}, walk.grid.tile_size, 1)
+    strip = _Strips(scene, walk.grid, row, span_of(walk.grid.cols.mirrored(col))).of(row)
+    yield from _batches(strip, walk.grid, row, [col], 1)
 
 
-def _strips(scene: Scene, grid: TileGrid, rows: Sequence[int], span: tuple[int, int]) -> Iterator[_Strip]:
-    """For each of the tile rows the scene rows it shows, between the columns of ``span``; each row is read once."""
-    spans = [_span(grid.rows.mirrored(i)) for i in rows]
-    # The last tile rows may mirror rows above their own start: keep what any later row still needs.
-    keep = [lo for lo, _ in spans]
-    for i in range(len(spans) - 2, -1, -1):
-        keep[i] = min(keep[i], keep[i + 1])
-    held: _Strip | None = None
-    bottom = 0
-    for (_, need), first in zip(spans, keep, strict=True):
-        if held is not None and first >= bottom:
+class _Strips:
+    """The scene rows that tile rows show, each read once.
+
+    Args:
+        scene: Read from top to bottom.
+        grid: Its tile grid.
+        last: The last tile row that may be asked for.
+        span: (first, last + 1) of the columns that are read.
+    """
+
+    def __init__(self, scene: Scene, grid: TileGrid, last: int, span: tuple[int, int]) -> None:
+        self._scene, self._rows, self._span = scene, grid.rows, span
+        self._held: _Strip | None = None
+        self._bottom = 0
+        # The last tile rows may mirror rows above their own start: keep what any later row still needs.
+        self._first: dict[int, int] = {}
+        lowest = grid.height
+        for row in range(last, -1, -1):
+            if self._rows.start(row) + grid.tile_size <= grid.height:
+                break
+            lowest = self._first[row] = min(lowest, span_of(self._rows.mirrored(row))[0])
+        self._lowest = lowest
+
+    def of(self, row: int) -> _Strip:
+        """The rows that a tile row shows. Tile rows come from top to bottom; some may be left out."""
+        first, need = span_of(self._rows.mirrored(row))
+        first = self._first.get(row, min(first, self._lowest))
+        held, self._held = self._held, None
+        if held is not None and first >= self._bottom:
             held = None
-        start = bottom if held is not None else first
+        start = first if held is None else self._bottom
         parts = [] if held is None else [held.below(first)]
         if need > start:
-            parts.append(_ready(scene.read(Window(start, span[0], need - start, span[1] - span[0])), start, span[0]))
-            bottom = need
-        held = _stacked(parts)
-        yield held
+            window = Window(start, self._span[0], need - start, self._span[1] - self._span[0])
+            parts.append(_ready(self._scene.read(window), start, self._span[0]))
+            self._bottom = need
+        self._held = _stacked(parts)
+        return self._held
 
 
 def _ready(pixels: Pixels, top: int, left: int) -> _Strip:
@@ -227,18 +253,18 @@ def _stacked(parts: Sequence[_Strip]) -> _Strip:
     )
 
 
-def _batches(
-    strip: _Strip, row: int, down: Positions, across: dict[int, Positions], size: int, batch: int
-) -> Iterator[TileBatch]:
+def _batches(strip: _Strip, grid: TileGrid, row: int, cols: Sequence[int], batch: int) -> Iterator[TileBatch]:
     """Tiles with any valid pixel, at most ``batch`` at a time."""
-    cols = [c for c, positions in across.items() if _cut(strip.valid, down, positions).any()]
-    for i in range(0, len(cols), batch):
-        group = cols[i : i + batch]
+    size, down = grid.tile_size, shown(grid.rows, row, strip.top)
+    across = {col: shown(grid.cols, col, strip.left) for col in cols}
+    filled = [col for col in cols if strip.valid[down.span, across[col].span].any()]
+    for i in range(0, len(filled), batch):
+        group = filled[i : i + batch]
         values = np.empty((len(group), len(strip.values), size, size), strip.values.dtype)
         present = np.empty((len(group), len(strip.present), size, size), np.bool_)
         for k, col in enumerate(group):
-            values[k] = _cut(strip.values, down, across[col])
-            present[k] = _cut(strip.present, down, across[col])
+            copy_tile(strip.values, down, across[col], values[k])
+            copy_tile(strip.present, down, across[col], present[k])
         yield TileBatch(row, tuple(group), values, present)
 
 
@@ -257,22 +283,3 @@ def _final_valid(strip: _Strip, walk: Walk, row: int) -> Bools | None:
     if walk.inside is not None:
         valid &= walk.inside(Window(lo, area.col_off, hi - lo, area.width))
     return valid
-
-
-def _span(positions: Sequence[int]) -> tuple[int, int]:
-    return min(positions), max(positions) + 1
-
-
-def _positions(source: Sequence[int], origin: int) -> Positions:
-    """Positions relative to ``origin``: a slice where nothing is mirrored, which NumPy need not gather."""
-    first, last = source[0], source[-1]
-    if last - first == len(source) - 1 and all(b - a == 1 for a, b in pairwise(source)):
-        return slice(first - origin, last + 1 - origin)
-    return np.asarray(source, np.intp) - origin
-
-
-def _cut(array: npt.NDArray[Any], down: Positions, across: Positions) -> npt.NDArray[Any]:
-    """Rows and columns of (..., h, w). Slices before index arrays: a gather then copies a tile and never a strip."""
-    if isinstance(down, slice):
-        return np.asarray(array[..., down, :][..., across])
-    return np.asarray(array[..., across][..., down, :])
