@@ -242,6 +242,17 @@ def test_confidence(tmp_path):
     assert values[50:].max() <= 1
 
 
+def test_confidence_is_stored_as_differences_and_labels_are_not(tmp_path):
+    write_all(tmp_path / "map.tif", grid(600, 700), patches(600, 700))
+    write_confidence(tmp_path / "sure.tif", grid(600, 700), np.full((600, 700), 200, np.uint8))
+    found = {}
+    for name in ("map", "sure"):
+        with rasterio.open(tmp_path / f"{name}.tif") as dataset:
+            assert dataset.compression.name == "deflate"
+            found[name] = dataset.tags(ns="IMAGE_STRUCTURE").get("PREDICTOR", "1")
+    assert found == {"map": "1", "sure": "2"}
+
+
 def test_confidence_above_one_is_refused(tmp_path):
     with (
         pytest.raises(ParameterError, match="value 251"),

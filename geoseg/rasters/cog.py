@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import zlib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cache
 from itertools import groupby
 from pathlib import Path
@@ -39,7 +40,22 @@ def georeference(grid: Grid) -> dict[str, Any]:
     return {"crs": crs} if grid.transform.is_identity else {"crs": crs, "transform": grid.transform}
 
 
-def to_cog(stream: Path, base: Path, cog: Path, grid: Grid, halve: Halve) -> None:
+@dataclass(frozen=True, slots=True)
+class Deflate:
+    """How an output is compressed. Deflate, which every GDAL reads.
+
+    Attributes:
+        level: Measured on 4096×4096 maps, one thread: labels take 7.5 ms/Mpx at level 5 and 21 at 6, which makes files
+            a fifth smaller.
+        predictor: Store differences: confidence then takes 9.4 ms/Mpx at level 2 and a third less space than without
+            at 6 (12 ms/Mpx); labels would grow.
+    """
+
+    level: int
+    predictor: bool
+
+
+def to_cog(stream: Path, base: Path, cog: Path, grid: Grid, halve: Halve, deflate: Deflate) -> None:
     """Copy a GeoTIFF into a COG with overviews.
 
     Args:
@@ -48,11 +64,13 @@ def to_cog(stream: Path, base: Path, cog: Path, grid: Grid, halve: Halve) -> Non
         cog: The file to make.
         grid: Where it is.
         halve: Makes each level of the overviews from the one below.
+        deflate: How it is compressed.
     """
     levels = write_levels(stream, base, halve, BLOCK, quick_compression())
     source = add_levels(stream, base, levels, grid) if levels else stream
     rasterio.shutil.copy(
-        source, cog, driver="COG", compress="DEFLATE", blocksize=BLOCK, overviews="AUTO" if levels else "NONE",
+        source, cog, driver="COG", compress="DEFLATE", level=deflate.level,
+        predictor="YES" if deflate.predictor else "NO", blocksize=BLOCK, overviews="AUTO" if levels else "NONE",
         num_threads=threads(), bigtiff=bigtiff(grid),
     )  # fmt: skip
     for left in (source, stream, *levels):

@@ -27,7 +27,7 @@ from geoseg.errors import MissingFileError, ParameterError, RasterError
 from geoseg.grids import Grid
 from geoseg.legend import NODATA_ID, Legend
 from geoseg.qgis import confidence_qml, pam_xml, raster_qml
-from geoseg.rasters.cog import BLOCK, bigtiff, check_pixels, georeference, quick_compression, same_crs, to_cog
+from geoseg.rasters.cog import BLOCK, Deflate, bigtiff, check_pixels, georeference, quick_compression, same_crs, to_cog
 from geoseg.rasters.opening import GDAL_ERRORS, open_dataset
 from geoseg.rasters.overviews import Halve, halve_by_majority, halve_by_mean
 from geoseg.rasters.publishing import check_no_world_file, check_output, publish, temporary_names, write_errors
@@ -61,6 +61,7 @@ class _Layout:
         bands: Their descriptions.
         nodata: Nodata tag.
         halve: Makes overviews.
+        deflate: How the finished file is compressed.
         allowed: (256,) bool, values that may occur.
         prepare: Sets up the new file: colours, scale.
         qml: QGIS style.
@@ -70,6 +71,7 @@ class _Layout:
     bands: tuple[str, ...]
     nodata: int
     halve: Halve
+    deflate: Deflate
     allowed: npt.NDArray[np.bool_]
     prepare: Callable[[DatasetWriter], None]
     qml: str
@@ -113,6 +115,7 @@ def write_class_raster(
         bands=("land cover class",),
         nodata=NODATA_ID,
         halve=halve_by_majority,  # anything that averages invents classes
+        deflate=Deflate(level=5, predictor=False),
         allowed=allowed,
         prepare=prepare,
         qml=raster_qml(legend),
@@ -160,6 +163,7 @@ def write_confidence_raster(
         bands=tuple(bands),
         nodata=CONFIDENCE_NODATA,
         halve=halve_by_mean,
+        deflate=Deflate(level=2, predictor=True),
         allowed=allowed,
         prepare=prepare,
         qml=confidence_qml(),
@@ -201,7 +205,7 @@ def _write_raster(
             with suppress(Exception):
                 dataset.close()
         with write_errors(path):
-            to_cog(stream, base, cog, grid, layout.halve)
+            to_cog(stream, base, cog, grid, layout.halve, layout.deflate)
             check_pixels(cog, writer.checksums)
             sidecars = _write_sidecars(base, path, cog, grid, layout, writer.counts[0])
             publish(path, cog, sidecars, overwrite)
