@@ -45,19 +45,18 @@ class HostArithmetic:
         return result
 
 
-# Whole arrays and places in them instead of slices: only of a whole array does the compiler know that the pixels of a
-# row lie side by side, without which it uses no vector instructions.
-
-
 @njit(cache=True, nogil=True)
 def _add(sums: Float, row: int, col: int, scores: Float, top: int, left: int, down: Float, across: Float) -> None:
+    width = len(across)
     for k in range(sums.shape[0]):
         for r in range(len(down)):
             weight = down[r]
-            target = sums[k, row + r]
-            source = scores[k, top + r]
-            for c in range(len(across)):
-                target[col + c] += source[left + c] * (weight * across[c])
+            # Slices that begin at 0: an index that may be negative keeps the compiler from vector instructions, which
+            # make this three times as fast.
+            target = sums[k, row + r, col : col + width]
+            source = scores[k, top + r, left : left + width]
+            for c in range(width):
+                target[c] += source[c] * (weight * across[c])
 
 
 @njit(cache=True, nogil=True)
