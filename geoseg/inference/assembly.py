@@ -9,9 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from geoseg.errors import ModelError
-from geoseg.inference.job import Job, nearest
+from geoseg.inference.job import Job
 from geoseg.inference.outputs import confidence_bands
 from geoseg.inference.parts_sink import LABELS
+from geoseg.inference.scaling import first_showing, nearest
 from geoseg.legend import NODATA_ID
 from geoseg.parts import Run
 from geoseg.rasters import (
@@ -23,6 +24,9 @@ from geoseg.rasters import (
     write_confidence_raster,
 )
 from geoseg.tiling import Window
+
+# Pixels of the scene that are put together at a time where it was seen at another pixel size.
+CHUNK_PIXELS = 4 * 2**20
 
 Bytes = npt.NDArray[np.uint8]
 Bools = npt.NDArray[np.bool_]
@@ -85,20 +89,17 @@ def assemble(job: Job, run: Run, tags: Mapping[str, str], overwrite: bool) -> No
 def _windows(job: Job) -> Iterator[tuple[Window, Window]]:
     """Steps, and the windows of the scene whose pixels they hold; those partition what is mapped."""
     area, own, seen = job.selection.window, job.scene.grid, job.source.grid
-    rows = _indices(area.row_off, area.row_end, own.height, seen.height)
-    cols = _indices(area.col_off, area.col_end, own.width, seen.width)
     for step in job.steps:
-        top, bottom = np.searchsorted(rows, [step.row_off, step.row_end])
-        left, right = np.searchsorted(cols, [step.col_off, step.col_end])
-        if top < bottom and left < right:
-            yield step, Window(area.row_off + int(top), area.col_off + int(left), int(bottom - top), int(right - left))
-
-
-def _indices(first: int, last: int, own: int, seen: int) -> npt.NDArray[np.int64]:
-    """For positions ``first`` .. ``last`` - 1 of the scene the positions that show them after resampling."""
-    if own == seen:
-        return np.arange(first, last)
-    return nearest(np.arange(first, last), own, seen)  # type: ignore[arg-type, return-value]
+        rows = (first_showing(edge, own.height, seen.height) for edge in (step.row_off, step.row_end))
+        cols = (first_showing(edge, own.width, seen.width) for edge in (step.col_off, step.col_end))
+        top, bottom = (min(max(row, area.row_off), area.row_end) for row in rows)
+        left, right = (min(max(col, area.col_off), area.col_end) for col in cols)
+        if top == bottom or left == right:
+            continue
+        # A step of a coarse view is many times as large in the scene.
+        count = bottom - top if job.gsd is None else max(1, CHUNK_PIXELS // (right - left))
+        for row in range(top, bottom, count):
+            yield step, Window(row, left, min(count, bottom - row), right - left)
 
 
 def _final_validity(job: Job, window: Window) -> Bools | None:
@@ -111,7 +112,7 @@ def _final_validity(job: Job, window: Window) -> Bools | None:
 
 def _labels_into(writer: RasterWriter, job: Job, run: Run) -> Put:
     def put(step: Window, valid: Bools | None, window: Window) -> None:
-        labels = _shown(run.read(step, LABELS), job, step, window)
+        labels = _shown(run, LABELS, job, step, window)
         if valid is not None:
             if (lost := valid & (labels == NODATA_ID)).any():
                 raise ModelError(
@@ -125,7 +126,7 @@ def _labels_into(writer: RasterWriter, job: Job, run: Run) -> Put:
 
 def _confidence_into(writer: RasterWriter, job: Job, run: Run) -> Put:
     def put(step: Window, valid: Bools | None, window: Window) -> None:
-        planes = np.stack([_shown(run.read(step, name), job, step, window) for name in job.planes[1:]])
+        planes = np.stack([_shown(run, name, job, step, window) for name in job.planes[1:]])
         if valid is not None:
             planes = np.where(valid, planes, np.uint8(CONFIDENCE_NODATA))
         writer.write(_placed(window, job), planes)
@@ -133,14 +134,15 @@ def _confidence_into(writer: RasterWriter, job: Job, run: Run) -> Put:
     return put
 
 
-def _shown(plane: Bytes, job: Job, step: Window, window: Window) -> Bytes:
-    """(h, w) of a window of the scene from the (h, w) of a step."""
+def _shown(run: Run, name: str, job: Job, step: Window, window: Window) -> Bytes:
+    """(h, w) of a window of the scene, from a plane of the step that holds it."""
     if job.gsd is None:
-        return plane
+        return run.read(step, name)
     own, seen = job.scene.grid, job.source.grid
-    rows = _indices(window.row_off, window.row_end, own.height, seen.height) - step.row_off
-    cols = _indices(window.col_off, window.col_end, own.width, seen.width) - step.col_off
-    return np.ascontiguousarray(plane[rows][:, cols])
+    rows = nearest(np.arange(window.row_off, window.row_end), own.height, seen.height) - step.row_off
+    cols = nearest(np.arange(window.col_off, window.col_end), own.width, seen.width) - step.col_off
+    plane = run.read(step, name, (int(rows[0]), int(rows[-1]) + 1))
+    return np.ascontiguousarray(plane[rows - rows[0]][:, cols])
 
 
 def _placed(window: Window, job: Job) -> Window:

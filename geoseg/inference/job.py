@@ -16,6 +16,7 @@ from geoseg.grids import Grid
 from geoseg.inference.checks import check_bands, scaled_stats, warn_if_unlike_training
 from geoseg.inference.outputs import Outputs, plan_outputs, stored_planes
 from geoseg.inference.parts_sink import LABELS
+from geoseg.inference.scaling import outwards, scaled
 from geoseg.inference.selection import Selection, select
 from geoseg.inference.settings import Settings
 from geoseg.inference.steps import plan_steps
@@ -196,7 +197,7 @@ def open_job(
             scene.grid, aoi=settings.aoi, bbox=settings.bbox, bbox_crs=settings.bbox_crs, window=settings.window
         )
         grid = _tile_grid(source, models, settings)
-        area = _scaled(selection.window, scene.grid, source.grid)
+        area = scaled(selection.window, scene.grid, source.grid)
         planes = len(spec.classes) + (settings.mc_samples > 0)
         names = (LABELS, *stored_planes(settings).planes(len(spec.classes))[1:])
         yield Job(
@@ -264,30 +265,9 @@ def _tile_size(spec: ModelSpec, wanted: int | None) -> int:
     return wanted
 
 
-def _scaled(window: Window, own: Grid, seen: Grid) -> Window:
-    """The pixels of the resampled scene that hold the centres of a window of the scene."""
-    if own.shape == seen.shape:
-        return window
-    top, bottom = (nearest(r, own.height, seen.height) for r in (window.row_off, window.row_end - 1))
-    left, right = (nearest(c, own.width, seen.width) for c in (window.col_off, window.col_end - 1))
-    return Window(top, left, bottom + 1 - top, right + 1 - left)
-
-
-def nearest(position: int, own: int, seen: int) -> int:
-    """The pixel, of ``seen`` along an axis, that holds the centre of pixel ``position`` of ``own``. In integers."""
-    return (2 * position + 1) * seen // (2 * own)
-
-
 def touches_of(job: Job) -> Callable[[Window], bool] | None:
     """Whether anything of a window of ``job.source`` is wanted; None where all of the area is."""
     if not job.selection.has_aoi:
         return None
     own, seen, touches = job.scene.grid, job.source.grid, job.selection.touches
-    return touches if job.gsd is None else lambda window: touches(_outwards(window, seen, own))
-
-
-def _outwards(window: Window, seen: Grid, own: Grid) -> Window:
-    """The pixels of the scene that a window of the resampled scene shows any of."""
-    top, left = window.row_off * own.height // seen.height, window.col_off * own.width // seen.width
-    bottom, right = -(-window.row_end * own.height // seen.height), -(-window.col_end * own.width // seen.width)
-    return Window(top, left, bottom - top, right - left)
+    return touches if job.gsd is None else lambda window: touches(outwards(window, seen, own))

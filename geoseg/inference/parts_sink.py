@@ -50,8 +50,7 @@ class PartSink:
         self._run = run
         self._steps = iter(steps)
         self._planes = planes
-        self._ids = np.full(256, NODATA_ID, np.uint8)
-        self._ids[: len(legend.ids)] = legend.ids
+        self._ids = _id_table(legend)
         self._seams = seams
         self._done = done
         self._clipped = clipped
@@ -67,7 +66,7 @@ class PartSink:
             if rows.planes is not None and rows.valid is not None:
                 first = top - rows.window.row_off
                 part = slice(first, first + count)
-                held[:, top - step.row_off :][:, :count] = self._stored(rows.planes[:, part], rows.valid[part])
+                self._store(rows.planes[:, part], rows.valid[part], held[:, top - step.row_off :][:, :count])
             top += count
             self._done(count * step.width)
             if top == step.row_end:
@@ -80,7 +79,8 @@ class PartSink:
             self._held[0] = NODATA_ID
         return self._step, self._held
 
-    def _stored(self, planes: Bytes, valid: npt.NDArray[np.bool_]) -> Bytes:
+    def _store(self, planes: Bytes, valid: npt.NDArray[np.bool_], held: Bytes) -> None:
+        """Put blended rows, (P, h, w), where they are held."""
         uncovered = valid & (planes[0] == NOTHING)
         if uncovered.any():
             if self._clipped:
@@ -88,11 +88,27 @@ class PartSink:
                     f"{np.count_nonzero(uncovered)} pixels with data got no score from the network; please report this"
                 )
             valid = valid & ~uncovered
-        stored = np.where(valid, planes, np.uint8(CONFIDENCE_NODATA))
-        stored[0] = np.where(valid, self._ids[planes[0]], np.uint8(NODATA_ID))
-        return stored
+        if isinstance(self._ids, np.uint8):
+            np.add(planes[0], self._ids, out=held[0])
+        else:
+            held[0] = self._ids[planes[0]]
+        held[1:] = planes[1:]
+        if not valid.all():
+            invalid = ~valid
+            np.copyto(held[0], NODATA_ID, where=invalid)
+            np.copyto(held[1:], CONFIDENCE_NODATA, where=invalid)
 
     def _close(self, step: Window, held: Bytes) -> None:
         counts = self._seams.count(step, held[0])
         self._run.write(step, held, {"seams": astuple(counts)})
         self._step = self._held = None
+
+
+def _id_table(legend: Legend) -> np.uint8 | Bytes:
+    """(256,) ids by class index; where they follow one another only the first: adding is ten times faster."""
+    ids = np.array(legend.ids, np.uint8)
+    if np.array_equal(ids, np.arange(ids[0], ids[0] + len(ids))):
+        return np.uint8(ids[0])
+    table = np.full(256, NODATA_ID, np.uint8)
+    table[: len(ids)] = ids
+    return table

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -91,10 +91,11 @@ class Pipeline:
             in_background(
                 _Blender(accumulator, self.stored, self.watch, to_writer), _SCORES_AHEAD, "blend"
             ) as to_blender,
-            # Innermost: the reader stops before the scene is closed.
+            # Inside all others: the reader stops before the scene is closed.
             closing(prefetched(tiles, _BATCHES_AHEAD)) as items,
+            closing(self._scored(items)) as scored,
         ):
-            for item in self._scored(items):
+            for item in scored:
                 to_blender(item)
 
     def _accumulator(self, area: Window) -> StripAccumulator:
@@ -105,34 +106,39 @@ class Pipeline:
             self.grid, area, predictor.classes, predictor.planes, self.blend, _arithmetic(predictor.device)
         )
 
-    def _scored(self, items: Iterator[TileBatch | RowEnd]) -> Iterator[tuple[TileBatch, Any] | RowEnd]:
+    def _scored(self, items: Iterator[TileBatch | RowEnd]) -> Generator[tuple[TileBatch, Any] | RowEnd]:
         """Batches with their scores, in order, as many under way at once as the predictor likes."""
-        from geoseg.predictors import Tiles
-
         under_way: deque[tuple[TileBatch, Callable[[], Any]] | RowEnd] = deque()
         batches = 0
+        try:
+            for item in items:
+                under_way.append(item if isinstance(item, RowEnd) else (item, self._submitted(item)))
+                batches += not isinstance(item, RowEnd)
+                while under_way and (batches >= self.predictor.in_flight or isinstance(under_way[0], RowEnd)):
+                    done = self._waited_for(under_way.popleft())
+                    batches -= not isinstance(done, RowEnd)
+                    yield done
+            while under_way:
+                yield self._waited_for(under_way.popleft())
+        finally:
+            # After an error: the predictor reads from these tiles, and the next scene may use it too.
+            for left in under_way:
+                if not isinstance(left, RowEnd):
+                    with suppress(Exception):
+                        left[1]()
 
-        def oldest() -> tuple[TileBatch, Any] | RowEnd:
-            first = under_way.popleft()
-            if isinstance(first, RowEnd):
-                return first
-            with self.watch.running("network"):
-                return first[0], first[1]()
+    def _submitted(self, item: TileBatch) -> Callable[[], Any]:
+        from geoseg.predictors import Tiles
 
-        for item in items:
-            if isinstance(item, RowEnd):
-                under_way.append(item)
-            else:
-                keys = tuple((item.row, col) for col in item.cols)
-                with self.watch.running("network"):
-                    under_way.append((item, self.predictor.submit(Tiles(item.values, item.present, keys))))
-                batches += 1
-            while under_way and (batches >= self.predictor.in_flight or isinstance(under_way[0], RowEnd)):
-                done = oldest()
-                batches -= not isinstance(done, RowEnd)
-                yield done
-        while under_way:
-            yield oldest()
+        keys = tuple((item.row, col) for col in item.cols)
+        with self.watch.running("network"):
+            return self.predictor.submit(Tiles(item.values, item.present, keys))
+
+    def _waited_for(self, item: tuple[TileBatch, Callable[[], Any]] | RowEnd) -> tuple[TileBatch, Any] | RowEnd:
+        if isinstance(item, RowEnd):
+            return item
+        with self.watch.running("network"):
+            return item[0], item[1]()
 
 
 class _Blender:

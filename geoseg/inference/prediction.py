@@ -188,7 +188,8 @@ class _Work:
         self._progress = progress
         self._begin = time.perf_counter()
         self._total = job.area.height * job.area.width
-        self._done = sum(step.height * step.width for step in job.steps if step in run.done)
+        done = run.done
+        self._done = sum(step.height * step.width for step in job.steps if step in done)
         self._resumed = self._done / self._total
 
     def check_resources(self) -> None:
