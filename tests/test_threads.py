@@ -1,5 +1,7 @@
 """Threads of prediction: order kept, errors carried over, nothing left running."""
 
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -81,3 +83,48 @@ def test_an_error_of_the_caller_wins_and_drops_what_waits() -> None:
     with pytest.raises(RuntimeError, match="network"):
         fill()
     assert not _alive()
+
+
+# Raises at the n-th step of the main thread inside the queues, for every n: what Ctrl-C does at a bad moment.
+_INTERRUPTED_ANYWHERE = """
+import queue, sys
+from geoseg.inference import threads
+
+WATCHED = {threads.__file__, queue.__file__}
+
+def interrupt_at(step):
+    left = step
+    def trace(frame, event, _):
+        nonlocal left
+        caller = frame.f_back.f_code.co_filename if frame.f_back else ""
+        if frame.f_code.co_filename not in WATCHED and caller != queue.__file__:
+            return None
+        left -= 1
+        if left == 0:
+            raise KeyboardInterrupt
+        return trace
+    got = []
+    sys.settrace(trace)
+    try:
+        with threads.in_background(got.append, 1) as hand_over:
+            for item in threads.prefetched(range(6), 1):
+                hand_over(item)
+    except KeyboardInterrupt:
+        return True
+    finally:
+        sys.settrace(None)
+    assert got == list(range(6))
+    return False
+
+step = 1
+while interrupt_at(step):
+    step += 1
+print(step)
+"""
+
+
+def test_an_interrupt_at_any_step_never_leaves_a_thread_waiting_for_another() -> None:
+    command = [sys.executable, "-c", _INTERRUPTED_ANYWHERE]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) > 50

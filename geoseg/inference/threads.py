@@ -7,11 +7,9 @@ import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 T = TypeVar("T")
-
-_POLL_SECONDS = 0.2
 
 
 class Stopwatch:
@@ -56,42 +54,75 @@ class _End:
         self.error = error
 
 
+class _Channel(Generic[T]):
+    """Items from one thread to another, at most ``depth`` waiting.
+
+    A signal that raises in the main thread, Ctrl-C above all, may come between any two lines of Python. Inside
+    ``queue.Queue`` it can leave a lock held, or wake a thread that waits no longer: then the next one waits for ever.
+    Here each step is one call of ``SimpleQueue``, which is written in C and whole or not at all.
+
+    Args:
+        depth: Items that may wait.
+    """
+
+    def __init__(self, depth: int) -> None:
+        self._items: queue.SimpleQueue[T | _End] = queue.SimpleQueue()
+        self._room: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self.closed = False
+        for _ in range(depth):
+            self._room.put(None)
+
+    def put(self, item: T | _End) -> bool:
+        """Wait for room and add an item; False where the channel is closed, and nobody would take it."""
+        self._room.get()
+        if self.closed:
+            self._room.put(None)
+            return False
+        self._items.put(item)
+        return True
+
+    def get(self) -> T | _End:
+        """Wait for the next item."""
+        item = self._items.get()
+        self._room.put(None)
+        return item
+
+    def end(self) -> None:
+        """Add the last item, without waiting for room."""
+        self._items.put(_End())
+
+    def close(self) -> None:
+        """Take no more items, and wake whoever waits for room."""
+        self.closed = True
+        self._room.put(None)
+
+
 def prefetched(items: Iterable[T], depth: int) -> Generator[T]:
     """Run an iterable in a thread of its own, at most ``depth`` items ahead.
 
     Order is kept; an error in the thread is raised at its place in the order; leaving the loop early stops the thread.
     """
-    waiting: queue.Queue[T | _End] = queue.Queue(maxsize=depth)
-    stopped = threading.Event()
-
-    def put(item: T | _End) -> bool:
-        while not stopped.is_set():
-            try:
-                waiting.put(item, timeout=_POLL_SECONDS)
-            except queue.Full:
-                continue
-            return True
-        return False
+    channel = _Channel[T](depth)
 
     def produce() -> None:
         try:
             for item in items:
-                if not put(item):
+                if not channel.put(item):
                     return
-            put(_End())
+            channel.put(_End())
         except BaseException as error:  # noqa: BLE001  handed to the consumer, which raises it
-            put(_End(error))
+            channel.put(_End(error))
 
     thread = threading.Thread(target=produce, name="geoseg-read", daemon=True)
-    thread.start()
     try:
-        while not isinstance(item := waiting.get(), _End):
+        thread.start()
+        while not isinstance(item := channel.get(), _End):
             yield item
         if item.error is not None:
             raise item.error
     finally:
-        stopped.set()
-        thread.join()
+        channel.close()
+        _join(thread)
 
 
 @contextmanager
@@ -101,14 +132,13 @@ def in_background(consume: Callable[[T], None], depth: int, name: str = "write")
     An error in the thread is raised by the next call or at the end. Leaving normally waits until all is consumed;
     leaving by an error drops what waits.
     """
-    waiting: queue.Queue[T | _End] = queue.Queue(maxsize=depth)
+    channel = _Channel[T](depth)
     failed: list[BaseException] = []
-    dropped = threading.Event()
 
     def work() -> None:
-        while not isinstance(item := waiting.get(), _End):
-            if failed or dropped.is_set():
-                continue  # keep emptying the queue, so that nobody waits for room
+        while not isinstance(item := channel.get(), _End):
+            if failed or channel.closed:
+                continue  # keep emptying the channel, so that nobody waits for room
             try:
                 consume(item)
             except BaseException as error:  # noqa: BLE001  raised by the next call
@@ -118,17 +148,25 @@ def in_background(consume: Callable[[T], None], depth: int, name: str = "write")
     def hand_over(item: T) -> None:
         if failed:
             raise failed[0]
-        waiting.put(item)
+        channel.put(item)
 
     thread = threading.Thread(target=work, name=f"geoseg-{name}", daemon=True)
-    thread.start()
     try:
+        thread.start()
         yield hand_over
+        channel.end()
+        _join(thread)
     except BaseException:
-        dropped.set()
+        channel.close()
         raise
     finally:
-        waiting.put(_End())
-        thread.join()
+        channel.end()
+        _join(thread)
     if failed:
         raise failed[0]
+
+
+def _join(thread: threading.Thread) -> None:
+    """Wait for the end of a thread; one whose start was interrupted may not know yet that it runs."""
+    if thread.ident is not None:
+        thread.join()
