@@ -290,6 +290,17 @@ def test_ctrl_c_is_130(run: Run, fake: Any) -> None:
     assert err.startswith("interrupted: the output is not finished; run the same command again: geoseg ")
 
 
+@pytest.mark.parametrize(("stop", "exit_code"), [(KeyboardInterrupt(), 130), (SystemExit(143), 143)])
+def test_an_interruption_inside_another_error_is_one(run: Run, fake: Any, stop: BaseException, exit_code: int) -> None:
+    wrapping = RuntimeError("Error calling __set_name__ on something")
+    wrapping.__cause__ = stop
+    fake("predict", raising(wrapping))
+    code, out, err = run("predict", "scene.tif")
+    assert (code, out) == (exit_code, "")
+    assert err.startswith("interrupted: ")
+    assert err.count("\n") == 1
+
+
 @pytest.mark.skipif(os.name == "nt", reason="sends a POSIX signal")
 def test_sigint_to_a_process() -> None:
     code = (

@@ -31,7 +31,22 @@ def main() -> None:
         console.report_interrupt()
         sys.exit(INTERRUPTED)
     except Exception as error:  # noqa: BLE001 - the last stop: users get one line, with --debug the whole story
+        code = _interruption(error)
+        if code is not None:
+            console.report_interrupt()
+            sys.exit(code)
         console.report_error(error)
         sys.exit(1)
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def _interruption(error: BaseException | None) -> int | None:
+    """The exit code where an error only wraps Ctrl-C or SIGTERM, as Python does with what happens in ``__set_name__``."""
+    while error is not None:
+        if isinstance(error, KeyboardInterrupt):
+            return INTERRUPTED
+        if isinstance(error, SystemExit) and error.code == TERMINATED:
+            return TERMINATED
+        error = error.__cause__ or error.__context__
+    return None
