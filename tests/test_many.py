@@ -9,6 +9,7 @@ import pytest
 import rasterio
 from scenes import FakePredictor, IdentityNetwork, replace_network, write_scene, write_spec
 
+from geoseg.choices import Precision
 from geoseg.errors import MissingFileError, ParameterError, RasterError
 from geoseg.inference import find_scenes, network, predict, predict_scenes
 
@@ -79,6 +80,32 @@ def test_a_bad_scene_is_an_outcome_and_the_network_is_loaded_once(
     assert sorted(p.name for p in out.iterdir()) == [f"{s}_landcover{suffix}" for s in "ab" for suffix in suffixes]
     with rasterio.open(out / "b_landcover.tif") as file:
         np.testing.assert_array_equal(file.read(1), VALUES)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_many_scenes_never_hold_many_networks(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, precision: Precision
+) -> None:
+    """int8 is calibrated on each scene."""
+    held: list[int] = []
+
+    class Counted(FakePredictor):
+        def close(self) -> None:
+            held.append(-1)
+
+    def load(job: object, _: object) -> FakePredictor:
+        held.append(1)
+        return Counted(IdentityNetwork(), job)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(network, "load_network", load)
+    monkeypatch.setattr("geoseg.inference.prediction.precision_difference", lambda *_: 0.0)
+    model, out = write_spec(folder / "m.safetensors"), folder / "maps"
+    out.mkdir()
+    outcomes = list(predict_scenes([folder], model, out, precision=precision))
+    assert len([o for o in outcomes if o.prediction]) == 2
+    assert held.count(1) == (2 if precision == "int8" else 1)
+    assert max(np.cumsum(held)) == 1
+    assert sum(held) == 0
 
 
 def test_two_scenes_never_share_an_output(folder: Path) -> None:

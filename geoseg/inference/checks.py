@@ -9,7 +9,7 @@ import numpy as np
 from geoseg.config import ModelSpec
 from geoseg.errors import ParameterError, RasterError
 from geoseg.normalization import BandStats
-from geoseg.rasters import Scene
+from geoseg.rasters import Pixels, Scene
 
 _log = logging.getLogger("geoseg")
 
@@ -82,10 +82,19 @@ def _full_range(spec: ModelSpec) -> tuple[float, float]:
     return (0.0, 255.0) if spec.dtype == "uint8" else spec.value_range
 
 
-def warn_if_unlike_training(scene: Scene, spec: ModelSpec, value_range: tuple[float, float] | None) -> None:
-    """Log a warning for a pixel size or values far from the model's training data; each names both figures."""
+def warn_if_unlike_training(
+    scene: Scene, sample: Pixels, spec: ModelSpec, value_range: tuple[float, float] | None
+) -> None:
+    """Log a warning for a pixel size or values far from the model's training data; each names both figures.
+
+    Args:
+        scene: What the network sees.
+        sample: Pixels from all over it.
+        spec: What the model was trained on.
+        value_range: Scene values that stand for the model's full range.
+    """
     _warn_gsd(scene, spec)
-    _warn_values(scene, spec, value_range)
+    _warn_values(scene, sample, spec, value_range)
 
 
 def _warn_gsd(scene: Scene, spec: ModelSpec) -> None:
@@ -105,8 +114,7 @@ def _warn_gsd(scene: Scene, spec: ModelSpec) -> None:
         )  # fmt: skip
 
 
-def _warn_values(scene: Scene, spec: ModelSpec, value_range: tuple[float, float] | None) -> None:
-    sample = scene.sample()
+def _warn_values(scene: Scene, sample: Pixels, spec: ModelSpec, value_range: tuple[float, float] | None) -> None:
     values = sample.values[sample.present].astype(np.float64)
     if not values.size:
         return

@@ -28,6 +28,10 @@ _LAYER_PLANES = 256
 _WAITING = 192 * 2**20
 
 
+# A sample may miss what little data there is.
+_LEAST_SHARE = 1e-3
+
+
 @dataclass(frozen=True, slots=True)
 class Estimate:
     """What a prediction will cost.
@@ -65,7 +69,7 @@ def estimate_cost(job: Job, predictor: Predictor | None, *, measure: bool = Fals
     """
     walk = Walk(job.grid, job.area, lambda _: (0, 0), touches_of(job), None)
     wanted = sum(len(walk.cols_of(row)) for row in walk.tile_rows)
-    share = _valid_share(job)
+    share = max(job.valid_share, _LEAST_SHARE)
     seconds = _seconds(job, predictor, wanted * share) if measure and predictor is not None else None
     pixels = round(job.area.height * job.area.width * share * wanted / (len(walk.tile_rows) * len(walk.tile_cols)))
     return Estimate(
@@ -93,12 +97,6 @@ def _memory(job: Job) -> int:
     finished = 4 * len(job.planes) * max(step.height * step.width for step in job.steps)
     layers = 4 * _LAYER_PLANES * size * size
     return used_memory() + scores + rows + finished + layers + _WAITING
-
-
-def _valid_share(job: Job) -> float:
-    if job.scene.always_valid:
-        return 1.0
-    return max(float(job.scene.sample().valid.mean()), 1e-3)
 
 
 def _seconds(job: Job, predictor: Predictor, tiles: float) -> float:

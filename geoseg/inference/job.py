@@ -66,6 +66,7 @@ class Job:
         area: What of ``source`` is predicted.
         planes: Names of the planes of a part.
         steps: Windows of ``source`` that partition ``area``; a part each.
+        valid_share: Share of the pixels that have data, from a sample of ``source``.
     """
 
     settings: Settings
@@ -80,6 +81,7 @@ class Job:
     area: Window
     planes: tuple[str, ...]
     steps: tuple[Window, ...]
+    valid_share: float
 
     @property
     def spec(self) -> ModelSpec:
@@ -129,7 +131,9 @@ class Job:
         """
         value = {
             "scene": self.scene.identity,
-            "models": {f"{m.spec.name}": m.sha256 for m in self.models},
+            "models": {
+                m.spec.name: " ".join(o.sha256 for o in self.models if o.spec.name == m.spec.name) for m in self.models
+            },
             "network": network,
             "parameters": self.parameters(),
             "selection": self.selection.identity,
@@ -192,7 +196,8 @@ def open_job(
         stats = tuple(scaled_stats(m.spec, settings.value_range) for m in models)
         gsd = _wanted_gsd(scene, spec, settings)
         source = scene if gsd is None else stack.enter_context(resampled(scene, gsd))
-        warn_if_unlike_training(source, spec, settings.value_range)
+        sample = source.sample()
+        warn_if_unlike_training(source, sample, spec, settings.value_range)
         selection = select(
             scene.grid, aoi=settings.aoi, bbox=settings.bbox, bbox_crs=settings.bbox_crs, window=settings.window
         )
@@ -202,7 +207,7 @@ def open_job(
         names = (LABELS, *stored_planes(settings).planes(len(spec.classes))[1:])
         yield Job(
             settings, models, stats, outputs, scene, source, gsd, selection, grid, area, names,
-            plan_steps(grid, area, planes),
+            plan_steps(grid, area, planes), float(sample.valid.mean()),
         )  # fmt: skip
 
 

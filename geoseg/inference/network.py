@@ -43,6 +43,8 @@ class Networks:
             str(job.source.identity) if settings.precision == "int8" else None,
         )  # fmt: skip
         if key not in self._ready:
+            if settings.precision == "int8":
+                self.close()  # those of other scenes are not needed again
             made = self._ready[key] = load_network(job, _options(job))
             _log.info("model %s; %s (%s)", job.name, made.description, made.reason)
         return self._ready[key]

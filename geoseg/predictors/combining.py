@@ -139,8 +139,10 @@ def _batches_in_flight(predictor: Predictor, parts: int) -> int:
 
 
 def _mean(scores: Iterable[torch.Tensor]) -> torch.Tensor:
-    """The mean, summed in order; the first of the tensors is changed."""
-    total, *others = scores
-    for other in others:
+    """The mean, summed in order, one at a time in memory; the first of the tensors is changed."""
+    waiting = iter(scores)
+    total, count = next(waiting), 1
+    for other in waiting:
         total += other
-    return total.div_(1 + len(others)) if others else total
+        count += 1
+    return total.div_(count) if count > 1 else total
