@@ -18,7 +18,7 @@ from scenes import FakePredictor, IdentityNetwork, replace_network, write_scene,
 from geoseg.blending.accumulator import StripAccumulator
 from geoseg.blending.stored import NOTHING
 from geoseg.errors import ModelError
-from geoseg.inference import assembly, predict, steps
+from geoseg.inference import assembly, estimate_prediction, predict, steps
 from geoseg.inference.parts_sink import PartSink
 from geoseg.inference.pipeline import FinishedRows
 from geoseg.inference.scaling import first_showing, nearest
@@ -191,3 +191,11 @@ def test_a_coarse_view_is_put_together_in_pieces(job: tuple[Path, Path, Path], m
     assert max(sizes) <= 7 * 40
     with rasterio.open(whole.labels) as a, rasterio.open(pieces.labels) as b:
         np.testing.assert_array_equal(a.read(), b.read())
+
+
+def test_disk_is_that_of_a_map_on_the_scenes_own_grid(job: tuple[Path, Path, Path]) -> None:
+    large = write_scene(job[0], np.ones((3000, 2000), np.uint8))
+    native, coarse, fine = (
+        estimate_prediction(large, job[1], job[2], tile_size=64, gsd=gsd).disk for gsd in ("native", 50.0, 5.0)
+    )
+    assert coarse == native < fine

@@ -68,17 +68,20 @@ def estimate_cost(job: Job, predictor: Predictor | None, *, measure: bool = Fals
         measure: Run a few tiles to tell the time.
     """
     walk = Walk(job.grid, job.area, lambda _: (0, 0), touches_of(job), None)
-    wanted = sum(len(walk.cols_of(row)) for row in walk.tile_rows)
+    tiles, wanted = len(walk.tile_rows) * len(walk.tile_cols), sum(len(walk.cols_of(row)) for row in walk.tile_rows)
     share = max(job.valid_share, _LEAST_SHARE)
     seconds = _seconds(job, predictor, wanted * share) if measure and predictor is not None else None
-    pixels = round(job.area.height * job.area.width * share * wanted / (len(walk.tile_rows) * len(walk.tile_cols)))
+    # Parts have the pixels that the network sees, outputs those of the scene.
+    pixels = max(window.height * window.width for window in (job.area, job.selection.window))
     return Estimate(
-        tiles=len(walk.tile_rows) * len(walk.tile_cols),
+        tiles=tiles,
         wanted_tiles=wanted,
         parts=len(job.steps),
         valid_share=share,
         memory=_memory(job),
-        disk=estimate_disk(pixels, ("labels", *confidence_bands(job.stored, job.legend))),
+        disk=estimate_disk(
+            round(pixels * share * wanted / tiles), ("labels", *confidence_bands(job.stored, job.legend))
+        ),
         seconds=seconds,
         backend=predictor.description if predictor is not None else None,
         reason=predictor.reason if predictor is not None else None,

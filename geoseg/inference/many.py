@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Unpack
 
@@ -88,26 +89,18 @@ def predict_scenes(
     try:
         for scene, output in places:
             with nullcontext() if progress is None else progress(scene) as told:
-                yield _outcome(networks, scene, model, output, settings, overwrite, resume, told)
+                yield _outcome(
+                    scene, partial(predict_with, networks, scene, model, output, settings, overwrite, resume, told)
+                )
     finally:
         networks.close()
 
 
-def _outcome(
-    networks: Networks,
-    scene: str,
-    model: Models,
-    output: Path | None,
-    settings: Settings,
-    overwrite: bool,
-    resume: bool,
-    progress: Progress | None,
-) -> Outcome:
+def _outcome(scene: str, run: Callable[[], Prediction]) -> Outcome:
     try:
-        done = predict_with(networks, scene, model, output, settings, overwrite, resume, progress)
+        return Outcome(scene, run(), None)
     except GeosegError as error:
         return Outcome(scene, None, error)
-    return Outcome(scene, done, None)
 
 
 def _places(scenes: Sequence[str], folder: str | Path | None) -> list[tuple[str, Path | None]]:

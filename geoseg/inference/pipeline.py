@@ -109,12 +109,13 @@ class Pipeline:
     def _scored(self, items: Iterator[TileBatch | RowEnd]) -> Generator[tuple[TileBatch, Any] | RowEnd]:
         """Batches with their scores, in order, as many under way at once as the predictor likes."""
         under_way: deque[tuple[TileBatch, Callable[[], Any]] | RowEnd] = deque()
-        batches = 0
+        batches, most = 0, self.predictor.in_flight
         try:
             for item in items:
                 under_way.append(item if isinstance(item, RowEnd) else (item, self._submitted(item)))
                 batches += not isinstance(item, RowEnd)
-                while under_way and (batches >= self.predictor.in_flight or isinstance(under_way[0], RowEnd)):
+                # Rows without a tile send none to wait for: what lies behind the last tile would pile up.
+                while under_way and (batches >= most or len(under_way) > 2 * most or isinstance(under_way[0], RowEnd)):
                     done = self._waited_for(under_way.popleft())
                     batches -= not isinstance(done, RowEnd)
                     yield done
