@@ -117,6 +117,22 @@ def test_two_scenes_never_share_an_output(folder: Path) -> None:
         list(predict_scenes([folder], model, folder / "absent"))
 
 
+def test_two_scenes_of_one_stem_beside_each_other_are_refused_before_one_replaces_the_other(folder: Path) -> None:
+    write_scene(folder / "b.img", VALUES, driver="HFA")
+    model = write_spec(folder / "m.safetensors")
+    with pytest.raises(ParameterError, match=r"b\.img and .*b\.tif would both be written to .*b_landcover\.tif"):
+        list(predict_scenes([folder], model, overwrite=True))
+    again = folder / "deep" / ".." / "b.tif"
+    with pytest.raises(ParameterError, match="name only one"):
+        list(predict_scenes([folder / "b.tif", again], model, overwrite=True))
+
+
+def test_an_empty_name_is_not_the_current_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+    with pytest.raises(ParameterError, match="empty name"):
+        find_scenes([""])
+
+
 def test_a_mosaic_is_predicted_as_the_scene_it_was_cut_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     replace_network(monkeypatch, IdentityNetwork())
     model = write_spec(tmp_path / "m.safetensors")

@@ -13,7 +13,7 @@ from typing import Unpack
 
 from geoseg.errors import GeosegError, MissingFileError, ParameterError
 from geoseg.inference.network import Networks
-from geoseg.inference.outputs import CONFIDENCE_SUFFIX, LABELS_SUFFIX, is_output
+from geoseg.inference.outputs import CONFIDENCE_SUFFIX, LABELS_SUFFIX, default_output, is_output
 from geoseg.inference.prediction import Models, Prediction, predict_with
 from geoseg.inference.settings import Choices, Settings
 from geoseg.tiling import Progress
@@ -103,28 +103,31 @@ def _outcome(scene: str, run: Callable[[], Prediction]) -> Outcome:
         return Outcome(scene, None, error)
 
 
-def _places(scenes: Sequence[str], folder: str | Path | None) -> list[tuple[str, Path | None]]:
+def _places(scenes: Sequence[str], folder: str | Path | None) -> list[tuple[str, Path]]:
     """Scenes with their outputs.
 
     Raises:
         MissingFileError: The folder does not exist.
         ParameterError: Two scenes would have one output.
     """
-    if folder is None:
-        return [(scene, None) for scene in scenes]
-    folder = Path(folder)
-    if not folder.is_dir():
+    if folder is not None and not Path(folder).is_dir():
         raise MissingFileError(f"{folder} is no folder, and {len(scenes)} maps need one; create it first")
-    names: dict[str, str] = {}
+    places: dict[Path, tuple[str, Path]] = {}
     for scene in scenes:
-        name = f"{Path(scene.split('?', maxsplit=1)[0]).stem}{LABELS_SUFFIX}.tif"
-        if name in names:
-            raise ParameterError(f"{names[name]} and {scene} would both be written to {folder / name}; rename one")
-        names[name] = scene
-    return [(scene, folder / name) for name, scene in names.items()]
+        beside = default_output(scene)
+        output = beside if folder is None else Path(folder) / beside.name
+        other, _ = places.setdefault(output.resolve(), (scene, output))
+        if other != scene:
+            raise ParameterError(
+                f"{other} and {scene} would both be written to {output}; name only one of them (a pattern such as "
+                "'*.tif'), or rename one"
+            )
+    return list(places.values())
 
 
 def _found(name: str) -> list[str]:
+    if not name:  # as a path it would be the current folder
+        raise ParameterError("a scene has an empty name; give files, folders or patterns such as 'images/*.tif'")
     path = Path(name)
     if path.is_dir():
         inside = sorted(p for p in path.iterdir() if p.suffix.lower() in SCENE_SUFFIXES and p.is_file())

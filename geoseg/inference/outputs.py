@@ -52,7 +52,7 @@ def plan_outputs(scenes: Sequence[str | Path], output: str | Path | None, settin
     """
     if output is None and len(scenes) > 1:
         raise ParameterError(f"a mosaic of {len(scenes)} files has no name of its own; name its map, e.g. -o map.tif")
-    labels = _default(scenes[0]) if output is None else Path(output)
+    labels = default_output(scenes[0]) if output is None else Path(output)
     if labels.suffix.lower() not in (".tif", ".tiff"):
         raise ParameterError(f"output {labels} must end in .tif: the class raster is a GeoTIFF")
     stem = labels.stem.removesuffix(LABELS_SUFFIX)
@@ -69,7 +69,8 @@ def is_output(path: Path) -> bool:
     return path.stem.endswith((LABELS_SUFFIX, CONFIDENCE_SUFFIX))
 
 
-def _default(scene: str | Path) -> Path:
+def default_output(scene: str | Path) -> Path:
+    """The class raster of a scene where the user names none: beside a local scene, else in the current folder."""
     local = "://" not in str(scene) and not str(scene).startswith("/vsi")
     name = Path(scene) if local else Path(str(scene).split("?", maxsplit=1)[0])
     return (name.parent if local else Path()) / f"{name.stem}{LABELS_SUFFIX}.tif"
