@@ -191,6 +191,33 @@ def test_a_dry_run_tells_the_cost(run: Run, fake: Any) -> None:
     assert json.loads(run("predict", "s.tif", "--dry-run", "--json")[1])["wanted_tiles"] == 60
 
 
+def test_a_dry_run_goes_on_after_a_bad_scene(run: Run, fake: Any) -> None:
+    def estimate(scene: str, *_: object, **__: object) -> Estimate:
+        if scene == "b.tif":
+            raise RasterError("no bands")
+        return Estimate(121, 60, 3, 0.5, 3 * 2**29, 5 * 2**20, 12.3, "torch", "asked for")
+
+    fake("estimate_prediction", estimate)
+    fake("find_scenes", lambda names: names)
+    code, out, err = run("predict", "a.tif", "b.tif", "c.tif", "--dry-run")
+    assert code == 1
+    assert [line[:6] for line in out.splitlines()] == ["a.tif:", "c.tif:"]
+    assert err == "error: b.tif: no bands\nerror: 1 of 3 scenes failed: b.tif\n"
+    records = json.loads(run("predict", "a.tif", "b.tif", "--dry-run", "--json")[1])
+    assert [(r["scene"], "cost" in r, r.get("error")) for r in records] == [
+        ("a.tif", True, None),
+        ("b.tif", False, "no bands"),
+    ]
+
+
+def test_a_dry_run_of_a_folder_is_a_list(run: Run, fake: Any, tmp_path: Path) -> None:
+    """As a folder's predictions are, however many scenes it has."""
+    fake("estimate_prediction", lambda *_, **__: Estimate(1, 1, 1, 1.0, 1, 1))
+    fake("find_scenes", lambda _: ["only.tif"])
+    records = json.loads(run("predict", str(tmp_path), "--dry-run", "--json")[1])
+    assert [r["scene"] for r in records] == ["only.tif"]
+
+
 @pytest.mark.parametrize("name", ["vectorize", "evaluate", "info"])
 def test_parameters_are_named_as_in_python(name: str) -> None:
     from importlib import import_module

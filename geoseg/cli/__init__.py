@@ -42,7 +42,7 @@ def main() -> None:
 
 
 def _interruption(error: BaseException | None) -> int | None:
-    """The exit code where an error only wraps Ctrl-C or SIGTERM, as Python does with what happens in ``__set_name__``."""
+    """The exit code where an error wraps Ctrl-C or SIGTERM, as Python does with what comes up in ``__set_name__``."""
     while error is not None:
         if isinstance(error, KeyboardInterrupt):
             return INTERRUPTED

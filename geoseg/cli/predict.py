@@ -177,16 +177,24 @@ def _estimate(
 ) -> None:
     import geoseg
 
-    each = [_files(scenes, mosaic)] if mosaic or _is_one(scenes) else geoseg.find_scenes(scenes)
-    found = []
-    for one in each:
-        name = one if isinstance(one, str) else f"mosaic of {len(one)} files"
-        cost = geoseg.estimate_prediction(one, models, output if mosaic or _is_one(scenes) else None, **choices)
-        found.append({"scene": name, "cost": cost})
+    if mosaic or _is_one(scenes):
+        files = _files(scenes, mosaic)
+        cost = geoseg.estimate_prediction(files, models, output, **choices)
+        name = files if isinstance(files, str) else f"mosaic of {len(files)} files"
+        console.print_json(cost) if json else console.print_result(f"{name}: {_told(cost)}")
+        return
+    failed: list[str] = []
+    records: list[object] = []
+    for scene in geoseg.find_scenes(scenes):
+        try:
+            cost = geoseg.estimate_prediction(scene, models, **choices)
+        except geoseg.GeosegError as error:
+            records.append({"scene": scene, "error": _fail(failed, scene, error)})
+            continue
+        records.append({"scene": scene, "cost": cost})
         if not json:
-            console.print_result(f"{name}: {_told(cost)}")
-    if json:
-        console.print_json(found[0]["cost"] if len(found) == 1 else found)
+            console.print_result(f"{scene}: {_told(cost)}")
+    _conclude(failed, records, json)
 
 
 def _told(cost: Estimate) -> str:
@@ -217,23 +225,34 @@ def _predict_many(scenes: list[str], models: Any, output: Path | None, options: 
 
     failed: list[str] = []
     records: list[object] = []
-    total = 0
     for outcome in geoseg.predict_scenes(scenes, models, output, progress=progress_bar, **options):
-        total += 1
         if outcome.prediction is None:
-            why = console.error_line(outcome.error or geoseg.GeosegError("no reason was given"))
-            failed.append(outcome.scene)
-            records.append({"scene": outcome.scene, "error": why})
-            console.log.error("%s: %s", outcome.scene, why)
+            error = outcome.error or geoseg.GeosegError("no reason was given")
+            records.append({"scene": outcome.scene, "error": _fail(failed, outcome.scene, error)})
             continue
         records.append({"scene": outcome.scene, "prediction": outcome.prediction})
         if not json:
             _summarize(outcome.prediction)
             console.print_result(str(outcome.prediction.labels))
+    _conclude(failed, records, json)
+
+
+def _fail(failed: list[str], scene: str, error: Exception) -> str:
+    """Note and tell that a scene failed; gives why in one line."""
+    why = console.error_line(error)
+    failed.append(scene)
+    console.log.error("%s: %s", scene, why)
+    return why
+
+
+def _conclude(failed: list[str], records: list[object], json: bool) -> None:
+    """The end of a list of scenes, one record each; an error where one of them failed."""
+    import geoseg
+
     if json:
         console.print_json(records)
     if failed:
-        raise geoseg.GeosegError(f"{len(failed)} of {total} scenes failed: {', '.join(failed)}")
+        raise geoseg.GeosegError(f"{len(failed)} of {len(records)} scenes failed: {', '.join(failed)}")
 
 
 def _summarize(result: Prediction) -> None:
