@@ -211,6 +211,16 @@ def test_no_resume_starts_over(interrupted: tuple[Path, Path, Path]) -> None:
     assert not output.with_name("out.tif.parts").exists()
 
 
+def test_no_resume_keeps_older_parts_where_the_output_may_not_be_replaced(interrupted: tuple[Path, Path, Path]) -> None:
+    scene, model, output = interrupted
+    options: dict[str, Any] = {"tile_size": TILE, "overlap": 6, "confidence": True}
+    write_scene(output, np.ones((3, 3), np.uint8))
+    before = sorted(output.with_name("out.tif.parts").glob("*.tif"))
+    with pytest.raises(OutputExistsError):
+        predict(scene, model, output, resume=False, **options)
+    assert sorted(output.with_name("out.tif.parts").glob("*.tif")) == before != []
+
+
 def test_an_older_output_stands_until_the_new_one_is_complete(
     spawner: Any, job: tuple[Path, Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -145,7 +145,7 @@ def predict_with(
 ) -> Prediction:
     """:func:`predict` with networks that other scenes use too."""
     with open_job(_files(scene), find_models(model), output, settings) as job:
-        if not job.outputs.parts.exists():
+        if not resume or not job.outputs.parts.exists():  # before older parts go
             check_outputs(job, None, overwrite)
         predictor = networks.get(job)
         changed = _changed_labels(job, predictor)
