@@ -54,3 +54,17 @@ def test_noise_is_seamless_and_a_torn_map_is_not() -> None:
 def test_a_map_without_changes_has_no_score() -> None:
     assert SeamCounts(10, 0, 100, 0).score is None
     assert (SeamCounts(1, 2, 3, 4) + SeamCounts(1, 1, 1, 1)) == SeamCounts(2, 3, 4, 5)
+
+
+@pytest.mark.parametrize("blend", ["hann", "crop"])
+@pytest.mark.parametrize("cut", [1, 8, 11, 19])
+def test_windows_and_what_is_between_them_are_the_whole(
+    monkeypatch: pytest.MonkeyPatch, blend: Blend, cut: int
+) -> None:
+    monkeypatch.setattr(seams, "_EVERY", 1)
+    grid, labels = TileGrid(20, 30, 8, 3), RNG.integers(0, 3, (20, 30)).astype(np.uint8)
+    counter = SeamCounter(grid, blend)
+    above, below = Window(0, 0, cut, 30), Window(cut, 0, 20 - cut, 30)
+    parts = counter.count(above, labels[:cut]) + counter.count(below, labels[cut:])
+    between = counter.count_between(cut, labels[cut - 1], labels[cut])
+    assert parts + between == counter.count(Window(0, 0, 20, 30), labels)

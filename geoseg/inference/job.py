@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from geoseg import __version__
 from geoseg.blending.stored import Stored
 from geoseg.config import ModelSpec
 from geoseg.errors import ModelError, ParameterError, RasterError
@@ -130,6 +131,7 @@ class Job:
             network: What the predictor says of itself.
         """
         value = {
+            "geoseg": __version__,
             "scene": self.scene.identity,
             "models": {
                 m.spec.name: " ".join(o.sha256 for o in self.models if o.spec.name == m.spec.name) for m in self.models
@@ -246,8 +248,9 @@ def _tile_grid(source: Scene, models: Sequence[ModelFile], settings: Settings) -
             not fit it.
     """
     size = max(_tile_size(m.spec, settings.tile_size) for m in models)
-    for model in models:
-        _tile_size(model.spec, size)
+    if settings.tile_size is None:  # else each has been asked
+        for model in models:
+            _tile_size(model.spec, size)
     overlap = size // 4 if settings.overlap is None else settings.overlap
     return TileGrid(source.grid.height, source.grid.width, size, overlap)
 

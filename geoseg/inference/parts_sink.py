@@ -54,6 +54,7 @@ class PartSink:
         self._seams = seams
         self._done = done
         self._clipped = clipped
+        self._above: Bytes | None = None
         self._step: Window | None = None
         self._held: Bytes | None = None
 
@@ -100,8 +101,22 @@ class PartSink:
 
     def _close(self, step: Window, held: Bytes) -> None:
         counts = self._seams.count(step, held[0])
+        if self._above is None:
+            self._above = _last_row_above(self._run, step)
+        if self._above is not None:
+            counts = counts + self._seams.count_between(step.row_off, self._above, held[0, 0])
+        self._above = held[0, -1].copy()
         self._run.write(step, held, {"seams": astuple(counts)})
         self._step = self._held = None
+
+
+def _last_row_above(run: Run, step: Window) -> Bytes | None:
+    """(w,) labels of the row above a step, where an interrupted run has left them."""
+    for above in run.done:
+        if (above.row_end, above.col_off, above.width) == (step.row_off, step.col_off, step.width):
+            [last] = run.read(above, LABELS, rows=(above.height - 1, above.height))
+            return np.asarray(last, np.uint8)
+    return None
 
 
 def _id_table(legend: Legend) -> np.uint8 | Bytes:

@@ -65,6 +65,12 @@ class SeamCounter:
         """Pairs inside a window of (h, w) uint8 labels."""
         return _changes(labels, self._cols, window.col_off) + _changes(labels.T, self._rows, window.row_off)
 
+    def count_between(self, row: int, above: Bytes, below: Bytes) -> SeamCounts:
+        """Pairs of (w,) labels ``above`` row ``row`` and in it, which no window holds both of."""
+        if row in self._rows:
+            return SeamCounts(*_compared(above, below))
+        return SeamCounts(0, 0, *_compared(above[::_EVERY], below[::_EVERY]))
+
 
 def _borders(axis: Axis, blend: Blend) -> npt.NDArray[np.intp]:
     """Positions whose pixel has a tile border before it."""
