@@ -24,7 +24,7 @@ from rasterio.control import GroundControlPoint
 from rasterio.errors import NotGeoreferencedWarning
 from scenes import UTM, IdentityNetwork, replace_network, write_scene, write_spec
 
-from geoseg.errors import GeosegError, ModelError, OutputExistsError, ParameterError, RasterError
+from geoseg.errors import GeosegError, ModelError, OutputExistsError, ParameterError, RasterError, ResourceError
 from geoseg.inference import predict, steps
 from geoseg.tiling import Blend
 
@@ -460,6 +460,33 @@ def test_nodata_of_a_band_is_compared_in_its_own_type(tmp_path: Path, identity: 
 def test_outputs_are_tiffs(tmp_path: Path, identity: IdentityNetwork, model: Path, output: str) -> None:
     with pytest.raises(ParameterError, match=r"must end in \.tif"):
         predict(write_scene(tmp_path / "s.tif", classes(9, 9)), model, tmp_path / output)
+
+
+def test_a_name_that_no_file_system_takes_is_refused(tmp_path: Path, identity: IdentityNetwork, model: Path) -> None:
+    scene = write_scene(tmp_path / "s.tif", np.ones((5, 5), np.uint8))
+    name = "ü" * 102  # with _confidence.tif 219 bytes
+    predict(scene, model, tmp_path / f"{name}.tif", confidence=True)
+    with pytest.raises(ParameterError, match="too long by 1 bytes"):
+        predict(scene, model, tmp_path / f"{name}ü.tif")
+
+
+def test_tiles_beyond_all_memory_are_refused_before_one_is_made(
+    tmp_path: Path, identity: IdentityNetwork, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from geoseg.inference import estimate_prediction
+
+    replace_network(monkeypatch, None)  # calling it would fail
+    scene = write_scene(tmp_path / "s.tif", np.ones((5, 5), np.uint8))
+    for call in (predict, estimate_prediction):
+        with pytest.raises(ResourceError, match="smaller --tile-size"):
+            call(scene, model, tile_size=2**20)
+
+
+def test_a_small_tile_size_is_warned_of_once(
+    tmp_path: Path, identity: IdentityNetwork, model: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    predict(write_scene(tmp_path / "s.tif", np.ones((5, 5), np.uint8)), model, tile_size=4)
+    assert sum("the map may suffer" in r.message for r in caplog.records) == 1
 
 
 def test_a_failing_writer_stops_the_reader_before_the_scene_is_closed(

@@ -13,7 +13,7 @@ from geoseg.inference.job import Job, touches_of
 from geoseg.inference.network import tiles_of
 from geoseg.inference.outputs import confidence_bands
 from geoseg.inference.streaming import Walk, network_dtype
-from geoseg.memory import used_memory
+from geoseg.memory import require_memory, used_memory
 
 if TYPE_CHECKING:
     from geoseg.predictors import Predictor
@@ -86,6 +86,15 @@ def estimate_cost(job: Job, predictor: Predictor | None, *, measure: bool = Fals
         backend=predictor.description if predictor is not None else None,
         reason=predictor.reason if predictor is not None else None,
     )
+
+
+def require_job_memory(job: Job) -> None:
+    """See that the memory of a job is there: before its network is loaded, which is tried on tiles.
+
+    Raises:
+        ResourceError: It is not.
+    """
+    require_memory(_memory(job) - used_memory(), "prediction", "give a smaller --tile-size or --batch")
 
 
 def _memory(job: Job) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,9 @@ from geoseg.legend import Legend
 LABELS_SUFFIX = "_landcover"
 CONFIDENCE_SUFFIX = "_confidence"
 PARTS_SUFFIX = ".parts"
+
+# File systems take names of 255 bytes, and temporaries and sidecars have suffixes of up to 35.
+_NAME_BYTES = 220
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +52,7 @@ def plan_outputs(scenes: Sequence[str | Path], output: str | Path | None, settin
         settings: Tell whether a confidence raster is wanted.
 
     Raises:
-        ParameterError: ``output`` is not the name of a GeoTIFF, or a mosaic has none.
+        ParameterError: ``output`` is not the name of a GeoTIFF or too long, or a mosaic has none.
     """
     if output is None and len(scenes) > 1:
         raise ParameterError(f"a mosaic of {len(scenes)} files has no name of its own; name its map, e.g. -o map.tif")
@@ -57,6 +61,12 @@ def plan_outputs(scenes: Sequence[str | Path], output: str | Path | None, settin
         raise ParameterError(f"output {labels} must end in .tif: the class raster is a GeoTIFF")
     stem = labels.stem.removesuffix(LABELS_SUFFIX)
     confidence = labels.with_name(f"{stem}{CONFIDENCE_SUFFIX}{labels.suffix}")
+    longest = os.fsencode(confidence.name)
+    if len(longest) > _NAME_BYTES:
+        raise ParameterError(
+            f"the name of output {labels} is too long by {len(longest) - _NAME_BYTES} bytes for the files beside it; "
+            "give a shorter one with --output"
+        )
     return Outputs(
         labels,
         confidence if settings.wants_confidence else None,

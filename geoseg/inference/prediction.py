@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Unpack
 
 from geoseg.disk import require_disk
 from geoseg.inference.assembly import assemble, check_outputs
-from geoseg.inference.estimating import Estimate, estimate_cost
+from geoseg.inference.estimating import Estimate, estimate_cost, require_job_memory
 from geoseg.inference.job import Job, find_models, open_job, touches_of
 from geoseg.inference.network import CHECKED_TILES, Networks, precision_difference
 from geoseg.inference.parts_sink import PartSink
@@ -24,7 +24,6 @@ from geoseg.inference.seams import SeamCounter, SeamCounts
 from geoseg.inference.settings import Choices, Settings
 from geoseg.inference.steps import missing_areas
 from geoseg.inference.threads import Stopwatch
-from geoseg.memory import require_memory, used_memory
 from geoseg.parts import Run, open_run
 from geoseg.tiling import Progress
 
@@ -128,6 +127,7 @@ def estimate_prediction(
     networks = Networks()
     try:
         with open_job(_files(scene), find_models(model), output, Settings.of(choices)) as job:
+            require_job_memory(job)
             return estimate_cost(job, networks.get(job), measure=True)
     finally:
         networks.close()
@@ -147,6 +147,7 @@ def predict_with(
     with open_job(_files(scene), find_models(model), output, settings) as job:
         if not resume or not job.outputs.parts.exists():  # before older parts go
             check_outputs(job, None, overwrite)
+        require_job_memory(job)
         predictor = networks.get(job)
         changed = _changed_labels(job, predictor)
         fingerprint = job.fingerprint(predictor.identity)
@@ -203,7 +204,7 @@ class _Work:
             "%d tiles of %d px, overlap %d; about %.1f GiB of memory and %.0f MiB of disk",
             cost.wanted_tiles, self._job.grid.tile_size, self._job.grid.overlap, cost.memory / _GIB, cost.disk / _MIB,
         )  # fmt: skip
-        require_memory(cost.memory - used_memory(), "prediction", "give a smaller --tile-size or --batch")
+        require_job_memory(self._job)
         require_disk(self._job.outputs.parts, cost.disk)
         if self._resumed:
             _log.info("going on from %d %% in %s", 100 * self._resumed, self._run.folder)
