@@ -389,6 +389,13 @@ def test_outputs_stand_beside_the_scene_and_are_never_overwritten_unasked(
     np.testing.assert_array_equal(read(done.labels), values[::-1])
 
 
+def test_a_folder_takes_the_map_under_its_default_name(tmp_path: Path, identity: IdentityNetwork, model: Path) -> None:
+    (tmp_path / "maps.tif").mkdir()
+    done = predict(write_scene(tmp_path / "s.tif", classes(9, 9)), model, tmp_path / "maps.tif", confidence=True)
+    assert done.labels == tmp_path / "maps.tif" / "s_landcover.tif"
+    assert done.confidence == tmp_path / "maps.tif" / "s_confidence.tif"
+
+
 def test_an_existing_confidence_stops_before_any_work(tmp_path: Path, identity: IdentityNetwork, model: Path) -> None:
     (tmp_path / "s_confidence.tif").write_text("precious")
     with pytest.raises(OutputExistsError, match="s_confidence"):

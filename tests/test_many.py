@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import rasterio
 from scenes import FakePredictor, IdentityNetwork, replace_network, write_scene, write_spec
 
 from geoseg.choices import Precision
-from geoseg.errors import MissingFileError, ParameterError, RasterError
+from geoseg.errors import GeosegError, MissingFileError, ParameterError, RasterError
 from geoseg.inference import find_scenes, network, predict, predict_scenes
 
 VALUES = np.random.default_rng(3).integers(1, 8, (20, 30)).astype(np.uint8)
@@ -152,3 +153,24 @@ def write_and_cut(folder: Path) -> object:
     write_scene(folder / "left.tif", VALUES[:, :13].copy(), transform=transform)
     write_scene(folder / "right.tif", VALUES[:, 13:].copy(), transform=transform @ transform.translation(13, 0))
     return transform
+
+
+def test_whatever_goes_wrong_with_a_scene_the_others_have_their_maps(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Fragile(IdentityNetwork):
+        def __call__(self, tiles: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+            if self.tiles == 0:
+                self.tiles = 1
+                raise ZeroDivisionError("nobody thought of it")
+            return super().__call__(tiles)
+
+    replace_network(monkeypatch, Fragile())
+    outcomes = list(predict_scenes([folder], write_spec(folder / "m.safetensors"), folder / "deep"))
+    assert isinstance(outcomes[0].error, ZeroDivisionError)
+    assert outcomes[1].prediction is not None
+
+
+def test_what_concerns_all_scenes_is_told_once(folder: Path) -> None:
+    with pytest.raises(GeosegError, match="no model 'nettle'"):
+        list(predict_scenes([folder], "nettle"))

@@ -11,7 +11,8 @@ from functools import partial
 from pathlib import Path
 from typing import Unpack
 
-from geoseg.errors import GeosegError, MissingFileError, ParameterError
+from geoseg.errors import MissingFileError, ParameterError
+from geoseg.inference.job import find_models
 from geoseg.inference.network import Networks
 from geoseg.inference.outputs import CONFIDENCE_SUFFIX, LABELS_SUFFIX, default_output, is_output
 from geoseg.inference.prediction import Models, Prediction, predict_with
@@ -38,7 +39,7 @@ class Outcome:
 
     scene: str
     prediction: Prediction | None
-    error: GeosegError | None
+    error: Exception | None
 
 
 def find_scenes(names: Sequence[str | Path]) -> list[str]:
@@ -81,9 +82,10 @@ def predict_scenes(
         Outcomes in order, as they come about.
 
     Raises:
-        GeosegError: What concerns all scenes: a setting, the folder, two scenes with one output.
+        GeosegError: What concerns all scenes: a setting, a model, the folder, two scenes with one output.
     """
     settings = Settings.of(choices)
+    find_models(model)
     places = _places(find_scenes(scenes), folder)
     networks = Networks()
     try:
@@ -99,7 +101,7 @@ def predict_scenes(
 def _outcome(scene: str, run: Callable[[], Prediction]) -> Outcome:
     try:
         return Outcome(scene, run(), None)
-    except GeosegError as error:
+    except Exception as error:  # noqa: BLE001 - whatever it is, the other scenes shall have their maps
         return Outcome(scene, None, error)
 
 

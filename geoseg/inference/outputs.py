@@ -48,7 +48,7 @@ def plan_outputs(scenes: Sequence[str | Path], output: str | Path | None, settin
 
     Args:
         scenes: The scene, or the files of a mosaic.
-        output: The class raster, if the user names it.
+        output: The class raster, or the folder for one of its default name, if the user names it.
         settings: Tell whether a confidence raster is wanted.
 
     Raises:
@@ -57,6 +57,8 @@ def plan_outputs(scenes: Sequence[str | Path], output: str | Path | None, settin
     if output is None and len(scenes) > 1:
         raise ParameterError(f"a mosaic of {len(scenes)} files has no name of its own; name its map, e.g. -o map.tif")
     labels = default_output(scenes[0]) if output is None else Path(output)
+    if output is not None and len(scenes) == 1 and labels.is_dir():
+        labels = labels / default_output(scenes[0]).name
     if labels.suffix.lower() not in (".tif", ".tiff"):
         raise ParameterError(f"output {labels} must end in .tif: the class raster is a GeoTIFF")
     stem = labels.stem.removesuffix(LABELS_SUFFIX)

@@ -97,7 +97,7 @@ def predict(
         scene: Any raster that GDAL reads: GeoTIFF, VRT, ``/vsi…``, ``https://…``, ``s3://…``; several are a mosaic.
         model: Path of a model file, name of a run in ``./runs``, or name of a built-in model; several are an ensemble,
             whose probabilities are averaged.
-        output: Class raster to write; default is ``<scene>_landcover.tif`` beside the scene.
+        output: Class raster to write, or a folder for it; default is ``<scene>_landcover.tif`` beside the scene.
         overwrite: Replace existing outputs, once the new ones are complete.
         resume: Go on with what an interrupted run left; else start over.
         progress: Told pixels done and in total.

@@ -100,8 +100,8 @@ class Settings:
             object.__setattr__(self, name, None if value is None else tuple(value))
         if self.batch is not None and self.batch < 1:
             raise ParameterError(f"batch {self.batch} holds no tile; give 1 or more")
-        if not self.scales or not all(0.1 <= s <= 10 for s in self.scales):
-            raise ParameterError(f"scales {self.scales} must be numbers between 0.1 and 10, such as 0.75,1,1.25")
+        if not self.scales or not all(0.1 <= s <= 8 for s in self.scales):
+            raise ParameterError(f"scales {self.scales} must be numbers between 0.1 and 8, such as 0.75,1,1.25")
         if self.uncertainty not in (None, "entropy") and not _MC.fullmatch(self.uncertainty or ""):
             raise ParameterError(f"uncertainty {self.uncertainty!r} is unknown; give entropy, or mc=20 for 20 samples")
         if not isinstance(self.gsd, str) and not 0 < self.gsd < float("inf"):
