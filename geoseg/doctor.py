@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Literal
 
 from geoseg.memory import free_memory
+from geoseg.processors import cores
 
 Status = Literal["ok", "warn", "fail"]
 
@@ -162,7 +163,7 @@ def diagnose() -> Diagnosis:
     Returns:
         One :class:`Check` for each thing looked at; never raises for what is broken.
     """
-    with ThreadPoolExecutor(max_workers=max(1, min(4, _cores()))) as pool:
+    with ThreadPoolExecutor(max_workers=max(1, min(4, cores()))) as pool:
         probed = list(pool.map(_probe_check, _PROBES))
         data = list(pool.map(_data_check, _DATA_PROBES))
         gpu = pool.submit(_gpu_check)
@@ -258,12 +259,7 @@ def _processor_check() -> Check:
     info = _text(Path("/proc/cpuinfo"))
     flags = set(next((line for line in info.splitlines() if line.startswith("flags")), "").split())
     known = [label for flag, label in _CPU_FLAGS.items() if flag in flags]
-    return Check("processor", "ok", f"{_cores()} cores{''.join(f', {label}' for label in known)}")
-
-
-def _cores() -> int:
-    """Cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return Check("processor", "ok", f"{cores()} cores{''.join(f', {label}' for label in known)}")
 
 
 def _memory_check() -> Check:

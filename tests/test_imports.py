@@ -15,7 +15,7 @@ import geoseg
 PACKAGE = Path(geoseg.__file__).parent
 
 LAYERS = (
-    {"choices", "disk", "durable", "errors", "legend", "memory", "tiling"},
+    {"choices", "disk", "durable", "errors", "legend", "memory", "processors", "tiling"},
     {"blending", "normalization", "metrics", "config"},
     {"grids", "polygons", "qgis"},
     {"rasters", "parts", "tracing", "geopackage", "samplers", "models", "predictors"},

@@ -27,7 +27,6 @@ _LAYER_PLANES = 256
 # Batches, finished rows and block caches that wait between the threads.
 _WAITING = 192 * 2**20
 
-
 # A sample may miss what little data there is.
 _LEAST_SHARE = 1e-3
 

@@ -9,10 +9,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import astuple, dataclass
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
+from geoseg import __version__
 from geoseg.disk import require_disk
 from geoseg.inference.assembly import assemble, check_outputs
 from geoseg.inference.estimating import Estimate, estimate_cost, require_job_memory
@@ -277,7 +277,7 @@ def _changed_labels(job: Job, predictor: Predictor) -> float | None:
 def _provenance(job: Job, predictor: Predictor, changed: float | None, seams: SeamCounts) -> Mapping[str, str]:
     """Tags that say how the map was made. The date stands here and nowhere else."""
     tags = {
-        "GEOSEG_VERSION": version("geoseg"),
+        "GEOSEG_VERSION": __version__,
         "GEOSEG_DATE": datetime.now(UTC).isoformat(timespec="seconds"),
         "GEOSEG_SCENE": Path(job.scene.name).name,
         "GEOSEG_MODEL": job.name,

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from geoseg import __version__
 from geoseg.errors import ModelError
 from geoseg.predictors.networks import TileNetwork
 from geoseg.predictors.options import Loaded
@@ -60,7 +60,7 @@ class Source:
             "tile_size": self.tile_size,
             "dtype": self.dtype,
             "sides": self.sides,
-            "geoseg": version("geoseg"),
+            "geoseg": __version__,
         }
 
     @cached_property

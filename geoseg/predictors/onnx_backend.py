@@ -10,10 +10,11 @@ import torch
 
 from geoseg.errors import ModelError, ParameterError
 from geoseg.predictors.cache import ModelCache
-from geoseg.predictors.machine import cores, device_name
+from geoseg.predictors.machine import device_name
 from geoseg.predictors.options import Loaded
 from geoseg.predictors.tiles import Tiles, Wait, check_shape, damaged
 from geoseg.predictors.toolkits import load_toolkit
+from geoseg.processors import cores
 
 REMEDY = "pip install onnx onnxscript onnxruntime, or give --backend torch"
 

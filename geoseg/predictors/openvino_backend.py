@@ -12,10 +12,10 @@ import torch
 
 from geoseg.errors import ModelError, ParameterError
 from geoseg.predictors.cache import ModelCache
-from geoseg.predictors.machine import cores
 from geoseg.predictors.options import Loaded
 from geoseg.predictors.tiles import Tiles, Wait, check_shape, damaged
 from geoseg.predictors.toolkits import load_toolkit
+from geoseg.processors import cores
 
 REMEDY = "pip install openvino, or give --backend torch"
 

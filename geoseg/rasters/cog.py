@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from rasterio.windows import Window as Rectangle
 
 from geoseg.errors import OutputError
 from geoseg.grids import Grid
+from geoseg.processors import cores
 from geoseg.rasters.opening import GDAL_ERRORS, grid_of, open_dataset
 from geoseg.rasters.overviews import Halve, add_levels, write_levels
 from geoseg.tiling import Window
@@ -71,27 +71,22 @@ def to_cog(stream: Path, base: Path, cog: Path, grid: Grid, halve: Halve, deflat
     rasterio.shutil.copy(
         source, cog, driver="COG", compress="DEFLATE", level=deflate.level,
         predictor="YES" if deflate.predictor else "NO", blocksize=BLOCK, overviews="AUTO" if levels else "NONE",
-        num_threads=threads(), bigtiff=bigtiff(grid),
+        num_threads=cores(), bigtiff=bigtiff(grid),
     )  # fmt: skip
     for left in (source, stream, *levels):
         left.unlink(missing_ok=True)
 
 
-def threads() -> int:
-    """Threads that compress: as many as there are processors for this process."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 @cache
 def quick_compression() -> dict[str, Any]:
     """Options for files that only we read: zstd where this GDAL has it, else deflate: four times as slow."""
-    zstd = {"compress": "zstd", "zstd_level": 1, "num_threads": threads()}
+    zstd = {"compress": "zstd", "zstd_level": 1, "num_threads": cores()}
     shape = {"driver": "GTiff", "count": 1, "height": 1, "width": 1, "dtype": "uint8"}
     try:
         with MemoryFile() as memory, memory.open(**shape, transform=Affine.scale(2, -2), **zstd) as dataset:
             dataset.write(np.ones((1, 1, 1), np.uint8))
     except GDAL_ERRORS:
-        return {"compress": "deflate", "zlevel": 1, "num_threads": threads()}
+        return {"compress": "deflate", "zlevel": 1, "num_threads": cores()}
     return zstd
 
 
