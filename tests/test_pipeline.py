@@ -11,7 +11,7 @@ import pytest
 from geoseg.blending.stored import Stored
 from geoseg.inference.pipeline import STAGES, Pipeline
 from geoseg.inference.streaming import RowEnd, TileBatch
-from geoseg.inference.threads import Stopwatch
+from geoseg.threads import Stopwatch
 from geoseg.tiling import TileGrid
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from geoseg.inference.threads import in_background, prefetched
+from geoseg.threads import in_background, prefetched
 
 
 def _alive() -> list[str]:
@@ -88,7 +88,7 @@ def test_an_error_of_the_caller_wins_and_drops_what_waits() -> None:
 # Raises at the n-th step of the main thread inside the queues, for every n: what Ctrl-C does at a bad moment.
 _INTERRUPTED_ANYWHERE = """
 import queue, sys
-from geoseg.inference import threads
+from geoseg import threads
 
 WATCHED = {threads.__file__, queue.__file__}
 

@@ -13,8 +13,8 @@ import numpy.typing as npt
 
 from geoseg.blending.stored import Stored
 from geoseg.inference.streaming import RowEnd, TileBatch, Walk, stream_tiles
-from geoseg.inference.threads import Stopwatch, in_background, prefetched
 from geoseg.rasters import Scene
+from geoseg.threads import Stopwatch, in_background, prefetched
 from geoseg.tiling import Blend, TileGrid, Window
 
 if TYPE_CHECKING:  # torch comes with them, and a scene that cannot be read should be refused before torch is loaded

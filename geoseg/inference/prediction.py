@@ -23,8 +23,8 @@ from geoseg.inference.pipeline import STAGES, Pipeline
 from geoseg.inference.seams import SeamCounter, SeamCounts
 from geoseg.inference.settings import Choices, Settings
 from geoseg.inference.steps import missing_areas
-from geoseg.inference.threads import Stopwatch
 from geoseg.parts import Run, open_run
+from geoseg.threads import Stopwatch
 from geoseg.tiling import Progress
 
 if TYPE_CHECKING:

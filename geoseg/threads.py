@@ -1,4 +1,4 @@
-"""Helpers that let reading, the network, blending and writing overlap without sharing anything but queues."""
+"""Helpers that let stages of a job overlap in threads without sharing anything but queues."""
 
 from __future__ import annotations
 
