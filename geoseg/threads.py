@@ -47,6 +47,10 @@ class Stopwatch:
                 iterator.close()
 
 
+class Abandoned(Exception):  # noqa: N818  no error but a way to stop
+    """Ends what runs in a thread whose items nobody needs any more."""
+
+
 class _End:
     """The last item of a queue; holds the error that ended it, if any."""
 
@@ -132,28 +136,31 @@ def in_background(consume: Callable[[T], None], depth: int, name: str = "write")
     An error in the thread is raised by the next call or at the end. Leaving normally waits until all is consumed;
     leaving by an error drops what waits.
     """
-    channel = _Channel[T](depth)
-    failed: list[BaseException] = []
 
-    def work() -> None:
-        while not isinstance(item := channel.get(), _End):
-            if failed or channel.closed:
-                continue  # keep emptying the channel, so that nobody waits for room
-            try:
-                consume(item)
-            except BaseException as error:  # noqa: BLE001  raised by the next call
-                failed.append(error)
+    def consume_all(items: Iterator[T]) -> None:
+        for item in items:
+            consume(item)
             del item  # not held while waiting for the next one
 
-    def hand_over(item: T) -> None:
-        if failed:
-            raise failed[0]
-        channel.put(item)
+    with drained_in_background(consume_all, depth, name) as hand_over:
+        yield hand_over
 
-    thread = threading.Thread(target=work, name=f"geoseg-{name}", daemon=True)
+
+@contextmanager
+def drained_in_background(
+    consume_all: Callable[[Iterator[T]], None], depth: int, name: str = "write"
+) -> Iterator[Callable[[T], None]]:
+    """Give a function that hands items to the iterator of ``consume_all``, which runs in a thread of its own.
+
+    As :func:`in_background`, for what wants to be fed. Where the block is left by an error, the iterator raises
+    :class:`Abandoned`, so that nothing half is completed.
+    """
+    channel = _Channel[T](depth)
+    draining = _Draining(channel, consume_all)
+    thread = threading.Thread(target=draining.run, name=f"geoseg-{name}", daemon=True)
     try:
         thread.start()
-        yield hand_over
+        yield draining.hand_over
         channel.end()
         _join(thread)
     except BaseException:
@@ -162,8 +169,43 @@ def in_background(consume: Callable[[T], None], depth: int, name: str = "write")
     finally:
         channel.end()
         _join(thread)
-    if failed:
-        raise failed[0]
+    draining.raise_error()
+
+
+class _Draining(Generic[T]):
+    """The thread of :func:`drained_in_background` and what it shares with the one that feeds it."""
+
+    def __init__(self, channel: _Channel[T], consume_all: Callable[[Iterator[T]], None]) -> None:
+        self._channel = channel
+        self._consume_all = consume_all
+        self._error: BaseException | None = None
+        self._ended = False
+
+    def run(self) -> None:
+        try:
+            self._consume_all(self._items())
+        except BaseException as error:  # noqa: BLE001  raised by the next call
+            self._error = error
+        while not self._ended and not isinstance(self._channel.get(), _End):
+            pass  # keep emptying the channel, so that nobody waits for room
+
+    def hand_over(self, item: T) -> None:
+        self.raise_error()
+        self._channel.put(item)
+
+    def raise_error(self) -> None:
+        if self._error is not None:
+            raise self._error
+
+    def _items(self) -> Iterator[T]:
+        while not isinstance(item := self._channel.get(), _End):
+            if self._channel.closed:
+                raise Abandoned
+            yield item
+            del item  # not held while waiting for the next one
+        self._ended = True
+        if self._channel.closed:
+            raise Abandoned
 
 
 def _join(thread: threading.Thread) -> None:
