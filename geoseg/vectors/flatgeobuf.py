@@ -49,5 +49,5 @@ class FlatGeobufSink:
             )
 
     def stored(self) -> list[int]:
-        """How many features the header counts; it is written last."""
-        return [int(pyogrio.read_info(self._path)["features"])]
+        """How many features GDAL finds."""
+        return [int(pyogrio.read_info(self._path, force_feature_count=True)["features"])]

@@ -100,7 +100,7 @@ def staged(path: Path, overwrite: bool) -> Iterator[Path]:
         with write_errors(path):
             _publish(path, temporary, overwrite)
     finally:
-        for left in path.parent.glob(f"{glob.escape(base)}.*"):
+        for left in path.parent.glob(f"{glob.escape(base)}*"):
             left.unlink(missing_ok=True)
 
 

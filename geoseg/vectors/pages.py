@@ -22,6 +22,9 @@ Integers = NDArray[np.int64]
 _LEAF, _INTERIOR = 0x0D, 0x05
 _LEAF_HEADER, _INTERIOR_HEADER = 8, 12
 
+# Stored in two bytes as 1.
+_LARGEST_PAGE = 65536
+
 # Page number, key of up to 9 bytes, and its place in the list of cells.
 _INTERIOR_CELL = 15
 
@@ -46,12 +49,12 @@ class PageFile:
     def __init__(self, path: Path) -> None:
         self._file = path.open("r+b")
         header = self._file.read(100)
-        self.page_size = int.from_bytes(header[16:18], "big")
+        size = int.from_bytes(header[16:18], "big")
+        self.page_size = _LARGEST_PAGE if size == 1 else size
         self.count = int.from_bytes(header[_PAGE_COUNT : _PAGE_COUNT + 4], "big")
         self._changes = int.from_bytes(header[_CHANGE_COUNTER : _CHANGE_COUNTER + 4], "big") + 1
-        self._file.seek(0, 2)
-        self._is_sound = header[:15] == b"SQLite format 3" and self._file.tell() == self.count * self.page_size
-        if not self._is_sound or header[20] or self.page_size < 512:
+        length = self._file.seek(0, 2)
+        if header[:15] != b"SQLite format 3" or header[20] or not length == self.count * self.page_size > 0:
             self._file.close()
             raise ValueError(f"{path} is no plain SQLite file of whole pages without reserved bytes")
 

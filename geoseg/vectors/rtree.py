@@ -133,13 +133,13 @@ class RTreeBuilder:
         header = np.array([4, 0, size >> 7 | 128, size & 127], np.uint8)
         records = np.empty((len(nodes), len(header) + nodes.itemsize), np.uint8)
         records[:, : len(header)] = header
-        records[:, len(header) :] = nodes.view(np.uint8).reshape(len(nodes), -1)
+        records[:, len(header) :] = nodes.view(np.uint8).reshape(len(nodes), nodes.itemsize)
         _append_alike(self._node, records)
 
     def _append_numbers(self, table: TableBuilder, values: Integers) -> None:
         records = np.empty(len(values), _NUMBER_RECORD)
         records["header"], records["value"] = (3, 0, 4), values
-        _append_alike(table, records.view(np.uint8).reshape(len(values), -1))
+        _append_alike(table, records.view(np.uint8).reshape(len(values), _NUMBER_RECORD.itemsize))
 
 
 def _append_alike(table: TableBuilder, records: Bytes) -> None:
