@@ -106,7 +106,7 @@ def test_the_page_that_sqlite_locks_is_left_out(tmp_path: Path, size: int) -> No
         file.truncate((locked - 4) * page_size)
         file.seek(28)
         file.write((locked - 4).to_bytes(4, "big"))
-    blobs = [bytes([n]) * size * 90 for n in range(30)]
+    blobs = [bytes([n]) * size * 90 for n in range(1, 31)]
     fill(path, roots["t"], [blobs[:20], blobs[20:]])
     assert fetch(path, "SELECT b FROM t ORDER BY id") == [(blob,) for blob in blobs]
     with path.open("rb") as file:
