@@ -14,12 +14,13 @@ from affine import Affine
 from pyproj.crs import CRS
 
 from geoseg.errors import ParameterError
+from geoseg.measuring.ground import choose_plane, to_angles
+from geoseg.measuring.planes import EqualArea, quadrilateral_areas
+from geoseg.polynomials import Polynomial, span_area
 from geoseg.tiling import Window
 
 Floats = npt.NDArray[np.float64]
-
-MAX_AREA_DISTORTION = 0.005
-"""A projection that changes areas by more than this somewhere in the scene is measured on the ellipsoid instead."""
+Offsets = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +72,7 @@ class Grid:
             raise ParameterError("a grid has a transform or ground control points, not both")
         if self.gcps and self.crs_wkt is None:
             raise ParameterError(f"{len(self.gcps)} ground control points without a CRS place nothing")
-        if self.gcps and np.linalg.matrix_rank(_polynomial(_normalized(self._gcp_array[:, :2]), 1)) < 3:
+        if self.gcps and not span_area(self._gcp_array[:, :2]):
             raise ParameterError(f"{len(self.gcps)} ground control points span no area; 3 not on one line are needed")
 
     def __eq__(self, other: object) -> bool:
@@ -146,25 +147,23 @@ class Grid:
         if gsd is None:
             return None
         row, col = self.height // 2, self.width // 2
-        ends = self.to_world(np.array([(col, row), (col, row + 1), (col + 1, row)])).reshape(3, 2)
-        # A path there and back is a polygon whose perimeter is twice its length.
-        paths = shapely.polygons(ends[[[0, 1, 0, 0], [0, 2, 0, 0]]])
-        down, across = self.measure(paths)[1]
+        # A ring there and back: its perimeter is twice the length.
+        paths = np.array([(col, row), (col, row + 1), (col, row), (col + 1, row)], np.float64)
+        down, across = self.measure_rings(self.to_world(paths), np.array([0, 2, 4]), np.arange(3))[1]
         return gsd * math.sqrt(down / across), gsd * math.sqrt(across / down)
 
     def ground_sample_distance(self) -> float | None:
         """Side in metres of a square as large as the pixel at the centre; None without CRS."""
         if not self.is_georeferenced:
             return None
-        area, _ = self.measure(self._cells(np.array([self.height // 2]), np.array([self.width // 2])))
-        return math.sqrt(area[0])
+        return math.sqrt(self._cell_areas(np.array([self.height // 2]), np.array([self.width // 2]))[0])
 
     def row_areas(self) -> Floats:
         """Area in m² of the pixel of each row at the middle column, (H,); in squared CRS units without CRS."""
         rows = np.arange(self.height)
         if self._equal_area is None and not self.gcps:
             return np.full(self.height, abs(self.transform.determinant) * self.metres_per_unit**2)
-        return self.measure(self._cells(rows, np.full(self.height, self.width // 2)))[0]
+        return self._cell_areas(rows, np.full(self.height, self.width // 2))
 
     def to_world(self, points: Floats) -> Floats:
         """World coordinates of pixel positions.
@@ -180,14 +179,13 @@ class Grid:
         """
         points = np.asarray(points, np.float64).reshape(-1, 2)
         if not self.gcps:
-            t = self.transform
-            return np.column_stack(
-                [t.a * points[:, 0] + t.b * points[:, 1] + t.c, t.d * points[:, 0] + t.e * points[:, 1] + t.f]
-            )
-        order, coefficients = self._gcp_fit
-        return _polynomial(_normalized(points, self._gcp_array[:, :2]), order) @ coefficients
+            t, (x, y), world = self.transform, points.T, np.empty(points.shape)
+            world[:, 0] = t.a * x + t.b * y + t.c
+            world[:, 1] = t.d * x + t.e * y + t.f
+            return world
+        return self._gcp_fit.at(points)
 
-    def measure(self, polygons: npt.NDArray[np.object_]) -> tuple[Floats, Floats]:
+    def measure_rings(self, points: Floats, rings: Offsets, polygons: Offsets) -> tuple[Floats, Floats]:
         """Area and perimeter on the ground.
 
         Planar where the CRS is projected and true to area at the scene; else on the ellipsoid, in an equal-area plane
@@ -195,19 +193,39 @@ class Grid:
         that plane: exact for pixel edges along meridians and parallels. Longitudes are never wrapped at 180°.
 
         Args:
+            points: (V, 2) x, y in world coordinates.
+            rings: (R + 1,) int64, ring ``i`` is ``points[rings[i]:rings[i + 1]]``; closed or not.
+            polygons: (N + 1,) int64, polygon ``i`` is the rings ``polygons[i]`` to ``polygons[i + 1]``, exterior first.
+
+        Returns:
+            Area in m² and perimeter in m with holes, each (N,) float64; in CRS units without CRS.
+        """
+        # Late, because compiled code takes a third of a second to come, and most who ask for a grid measure nothing.
+        from geoseg.measuring.rings import measure_on_ellipsoid, measure_rings
+
+        if self._equal_area is not None:
+            return measure_on_ellipsoid(self._equal_area, self._to_angles(points), rings, polygons)
+        area, perimeter = measure_rings(points, rings, polygons)
+        return area * self.metres_per_unit**2, perimeter * self.metres_per_unit
+
+    def measure(self, polygons: npt.NDArray[np.object_]) -> tuple[Floats, Floats]:
+        """Area and perimeter on the ground of shapely polygons; see :meth:`measure_rings`.
+
+        Args:
             polygons: (N,) shapely polygons or multipolygons in world coordinates.
 
         Returns:
             Area in m² and perimeter in m with holes, each (N,) float64; in CRS units without CRS.
         """
-        polygons = np.asarray(polygons, dtype=object)
-        if self._equal_area is None:
-            unit = self.metres_per_unit
-            return shapely.area(polygons) * unit**2, shapely.length(polygons) * unit
-        plane = self._equal_area
-        angular = shapely.transform(polygons, self._to_angles)
-        flat = shapely.transform(angular, plane.project)
-        return shapely.area(flat), shapely.length(flat) if plane.pole else plane.lengths(angular)
+        parts, owner = shapely.get_parts(np.asarray(polygons, object), return_index=True)
+        rings, part = shapely.get_rings(parts, return_index=True)
+        points, ring = shapely.get_coordinates(rings, return_index=True)
+        starts = np.searchsorted(ring, np.arange(len(rings) + 1)), np.searchsorted(part, np.arange(len(parts) + 1))
+        area, perimeter = (
+            np.bincount(owner, values, minlength=len(polygons)).astype(np.float64)
+            for values in self.measure_rings(points, *starts)
+        )
+        return area, perimeter
 
     @cached_property
     def _crs(self) -> CRS | None:
@@ -233,132 +251,46 @@ class Grid:
         return points
 
     @cached_property
-    def _gcp_fit(self) -> tuple[int, Floats]:
-        """Order and coefficients (terms, 2) of the polynomial through the control points."""
-        points = self._gcp_array
-        positions = _normalized(points[:, :2])
-        terms = _polynomial(positions, 2)
-        order = 2 if len(points) >= 10 and np.linalg.matrix_rank(terms) == 6 else 1
-        offset = points[:, 2:].mean(axis=0)
-        solution = np.linalg.lstsq(_polynomial(positions, order), points[:, 2:] - offset, rcond=None)[0]
-        solution[0] += offset
-        return order, solution
+    def _gcp_fit(self) -> Polynomial:
+        """From pixel positions to the world."""
+        return Polynomial.fit(self._gcp_array[:, :2], self._gcp_array[:, 2:])
 
     @cached_property
-    def _equal_area(self) -> _EqualArea | None:
+    def _equal_area(self) -> EqualArea | None:
         """The plane to measure in; None where the CRS itself is good enough, or there is none that says."""
-        crs = self._crs
-        if crs is None or crs.ellipsoid is None or not (crs.is_geographic or crs.is_projected):
+        if self._crs is None:
             return None
-        a, b = crs.ellipsoid.semi_major_metre, crs.ellipsoid.semi_minor_metre
-        cylinder = _EqualArea(a, 1.0 - (b / a) ** 2, 0)
-        if crs.is_geographic:
-            return cylinder
-        assert crs.geodetic_crs is not None
         # Nine cells over the scene stand for it, each a hundredth of its sides.
         at = np.array([0.0, 0.495, 0.99])
         cols, rows = (v.ravel() for v in np.meshgrid(at * self.width, at * self.height))
-        corners = np.array([(0, 0), (1, 0), (1, 1), (0, 1)]) * (self.width * 0.01, self.height * 0.01)
-        ring = self.to_world((np.column_stack([cols, rows])[:, None] + corners).reshape(-1, 2))
-        angles = self._to_angles(ring)
-        if not np.isfinite(angles).all():
-            return None  # parts of the scene lie outside the projection: the plane is all there is
-        plane = _EqualArea(a, cylinder.e2, self._pole_nearby(crs, crs.geodetic_crs))
-        planar = shapely.area(shapely.polygons(ring.reshape(9, 4, 2))) * self.metres_per_unit**2
-        true = shapely.area(shapely.polygons(plane.project(angles).reshape(9, 4, 2)))
-        return plane if np.abs(planar / true - 1).max() > MAX_AREA_DISTORTION else None
+        cells = self.to_world(_cells(rows, cols, self.height * 0.01, self.width * 0.01)).reshape(9, 4, 2)
+        return choose_plane(self._crs, cells, self._middle, self.metres_per_unit, self._is_near)
 
-    def _pole_nearby(self, crs: CRS, geodetic: CRS) -> int:
-        """1 or -1 where the north or south pole is a point within a scene's size: longitudes fail there; else 0."""
-        if self.gcps:
-            return 0
-        to_crs = pyproj.Transformer.from_crs(geodetic, crs, always_xy=True)
-        quarter = math.pi / 2 / (geodetic.axis_info[0].unit_conversion_factor or math.radians(1))
-        for pole in (1, -1):
-            x, y = to_crs.transform(np.array([0, quarter]), np.full(2, pole * quarter))
-            if np.isfinite([x, y]).all() and max(np.ptp(x), np.ptp(y)) < 1e-3:
-                back = ~self.transform
-                col, row = back.a * x[0] + back.b * y[0] + back.c, back.d * x[0] + back.e * y[0] + back.f
-                if abs(col / self.width - 0.5) < 1.5 and abs(row / self.height - 0.5) < 1.5:
-                    return pole
-        return 0
+    @property
+    def _middle(self) -> Floats:
+        """(2,) x, y."""
+        return np.asarray(self.to_world(np.array([(self.width / 2, self.height / 2)]))[0])
 
-    def _cells(self, rows: npt.NDArray[np.int_], cols: npt.NDArray[np.int_]) -> npt.NDArray[np.object_]:
-        """Pixels as polygons in world coordinates."""
-        corners = np.array([(0, 0), (1, 0), (1, 1), (0, 1)], np.float64)
-        points = (np.column_stack([cols, rows])[:, None] + corners).reshape(-1, 2)
-        return np.asarray(shapely.polygons(self.to_world(points).reshape(-1, 4, 2)), dtype=object)
+    def _is_near(self, x: float, y: float) -> bool:
+        """Whether a point lies within the size of the scene around it; never with ground control points."""
+        back = ~self.transform
+        col, row = back.a * x + back.b * y + back.c, back.d * x + back.e * y + back.f
+        return not self.gcps and abs(col / self.width - 0.5) < 1.5 and abs(row / self.height - 0.5) < 1.5
+
+    def _cell_areas(self, rows: npt.NDArray[np.int_], cols: npt.NDArray[np.int_]) -> Floats:
+        """Areas of pixels in m², (N,); in squared CRS units without CRS."""
+        corners, plane = self.to_world(_cells(rows, cols, 1, 1)), self._equal_area
+        if plane is None:
+            return quadrilateral_areas(corners.reshape(-1, 4, 2)) * self.metres_per_unit**2
+        return quadrilateral_areas(plane.project(self._to_angles(corners)).reshape(-1, 4, 2))
 
     def _to_angles(self, points: Floats) -> Floats:
         """World x, y to longitude, latitude in radians; longitudes continuous over the scene."""
-        crs = self._crs
-        assert crs is not None
-        if crs.is_geographic:
-            return np.asarray(points * (crs.axis_info[0].unit_conversion_factor or math.radians(1)))
-        assert crs.geodetic_crs is not None
-        transformer = pyproj.Transformer.from_crs(crs, crs.geodetic_crs, always_xy=True)
-        middle = self.to_world(np.array([(self.width / 2, self.height / 2)]))
-        radians = crs.geodetic_crs.axis_info[0].unit_conversion_factor or math.radians(1)
-        lon, lat = transformer.transform(*np.vstack([middle, points]).T)
-        lon, lat = np.asarray(lon) * radians, np.asarray(lat) * radians
-        # Just below one half: what lies exactly at 180° from the middle stays on its own side.
-        lon -= 2 * math.pi * np.round((lon - lon[0]) / (2 * math.pi) * (1 - 1e-9))
-        return np.column_stack([lon, lat])[1:]
+        assert self._crs is not None
+        return to_angles(self._crs, points, self._middle)
 
 
-@dataclass(frozen=True, slots=True)
-class _EqualArea:
-    """An equal-area plane of an ellipsoid: Lambert's cylinder, or his azimuthal projection where a pole is near.
-
-    Attributes:
-        a: Semi-major axis in metres.
-        e2: Squared eccentricity.
-        pole: 0 for the cylinder, 1 north, -1 south.
-    """
-
-    a: float
-    e2: float
-    pole: int
-
-    def project(self, angles: Floats) -> Floats:
-        """(N, 2) longitude, latitude in radians to (N, 2) metres."""
-        lon, q = angles[:, 0], self._q(angles[:, 1])
-        if not self.pole:
-            return np.column_stack([self.a * lon, self.a * q / 2])
-        radius = self.a * np.sqrt(np.maximum(self._q(np.array([math.pi / 2])) - self.pole * q, 0))
-        return np.column_stack([radius * np.sin(lon), radius * np.cos(lon)])
-
-    def lengths(self, polygons: npt.NDArray[np.object_]) -> Floats:
-        """Perimeters in m of polygons in radians: each edge by the radii of curvature at its middle latitude."""
-        parts, part_owner = shapely.get_parts(polygons, return_index=True)
-        rings, ring_part = shapely.get_rings(parts, return_index=True)
-        points, ring = shapely.get_coordinates(rings, return_index=True)
-        step, middle = np.diff(points, axis=0), (points[1:, 1] + points[:-1, 1]) / 2
-        w2 = 1 - self.e2 * np.sin(middle) ** 2
-        north = self.a * (1 - self.e2) / w2**1.5 * step[:, 1]
-        east = self.a / np.sqrt(w2) * np.cos(middle) * step[:, 0]
-        inside = ring[1:] == ring[:-1]
-        owner = part_owner[ring_part[ring[1:]]]
-        return np.bincount(owner[inside], np.hypot(north, east)[inside], minlength=len(polygons)).astype(np.float64)
-
-    def _q(self, lat: Floats) -> Floats:
-        """Snyder's q: the area between equator and latitude is π·a²·q."""
-        s = np.sin(np.clip(lat, -math.pi / 2, math.pi / 2))
-        if self.e2 <= 0:
-            return 2 * s
-        e = math.sqrt(self.e2)
-        return np.asarray((1 - self.e2) * (s / (1 - self.e2 * s**2) + np.arctanh(e * s) / e))
-
-
-def _normalized(points: Floats, reference: Floats | None = None) -> Floats:
-    """Shift and scale into about -1..1 over ``reference`` (by default the points), so that squares stay well scaled."""
-    reference = points if reference is None else reference
-    low, high = reference.min(axis=0), reference.max(axis=0)
-    return np.asarray((points - (low + high) / 2) / np.maximum((high - low) / 2, 1e-9))
-
-
-def _polynomial(points: Floats, order: int) -> Floats:
-    """(N, terms) powers of (N, 2) positions up to ``order`` 1 or 2."""
-    u, v = points.T
-    terms = [np.ones_like(u), u, v]
-    return np.column_stack(terms if order == 1 else [*terms, u * u, u * v, v * v])
+def _cells(rows: npt.NDArray[np.number], cols: npt.NDArray[np.number], height: float, width: float) -> Floats:
+    """(4 N, 2) corners col, row of rectangles around, from their upper left ones at ``rows``, ``cols``."""
+    around = np.array([(0, 0), (1, 0), (1, 1), (0, 1)]) * (width, height)
+    return np.asarray((np.column_stack([cols, rows])[:, None] + around).reshape(-1, 2))

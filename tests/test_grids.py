@@ -283,3 +283,53 @@ def test_to_world_is_the_transform(points):
     transform = Affine(1.5, 0.25, 4e5, -0.5, -2.0, 5e6)
     expected = [transform @ p for p in points]
     assert np.allclose(utm(transform).to_world(np.array(points)), expected, rtol=0, atol=1e-9)
+
+
+PLACES = [
+    Grid(None, Affine(2, 0, 0, 0, -3, 0), 40, 40),
+    Grid(wkt(32633), NORTH_UP, 40, 40),
+    Grid(wkt(2229), Affine(1, 0.5, 6.5e6, 0.5, -1, 1.8e6), 40, 40),
+    Grid(wkt(4326), Affine(0.1, 0, 10, 0, -0.1, 60), 40, 40),
+    Grid(wkt(4326), Affine(0.1, 0.03, 179, 0.02, -0.1, -20), 40, 40),
+    Grid(wkt(3857), Affine(1e4, 0, 0, 0, -1e4, 8e6), 40, 40),
+    Grid(wkt(3413), Affine(1e5, 0, -2e6, 0, -1e5, 2e6), 40, 40),
+]
+
+
+@pytest.mark.parametrize("grid", PLACES)
+@pytest.mark.parametrize("closed", [False, True])
+def test_rings_are_measured_as_polygons_are(grid, closed):
+    exterior = np.array([(3, 2), (3, 30), (20, 38), (33, 30), (33, 2)], np.float64)
+    hole = np.array([(5, 5), (9, 5), (9, 12), (5, 12)], np.float64)
+    rings = [grid.to_world(np.concatenate([r, r[:1]]) if closed else r) for r in (exterior, hole, hole + 12)]
+    area, perimeter = grid.measure_rings(
+        np.concatenate(rings), np.cumsum([0, *map(len, rings)]).astype(np.int64), np.array([0, 2, 2, 3])
+    )
+    with_hole, alone = shapely.Polygon(rings[0], [rings[1]]), shapely.Polygon(rings[2])
+    expected = grid.measure(np.array([with_hole, shapely.Polygon(), alone], dtype=object))
+    assert np.allclose(area, expected[0], rtol=1e-12)
+    assert np.allclose(perimeter, expected[1], rtol=1e-12)
+    pieces = [grid.measure(np.array([shapely.Polygon(r)], dtype=object)) for r in rings]
+    assert area[0] == pytest.approx(pieces[0][0][0] - pieces[1][0][0], rel=1e-12)
+    assert perimeter[0] == pytest.approx(pieces[0][1][0] + pieces[1][1][0], rel=1e-12)
+    assert area[1] == perimeter[1] == 0
+
+
+@pytest.mark.parametrize("grid", PLACES[:3])
+def test_planar_measures_are_those_of_shapely(grid):
+    rng = np.random.default_rng(5)
+    angles = np.sort(rng.uniform(0, 2 * math.pi, (50, 9)), axis=1)
+    corners = np.stack([np.cos(angles), np.sin(angles)], -1) * rng.uniform(1, 9, (50, 9, 1)) + 20
+    polygons = shapely.polygons(grid.to_world(corners.reshape(-1, 2)).reshape(50, 9, 2))
+    area, perimeter = grid.measure(polygons)
+    assert np.allclose(area, shapely.area(polygons) * grid.metres_per_unit**2, rtol=1e-9)
+    assert np.allclose(perimeter, shapely.length(polygons) * grid.metres_per_unit, rtol=1e-12)
+
+
+@pytest.mark.parametrize("grid", PLACES)
+def test_a_measure_does_not_depend_on_its_company(grid):
+    points = grid.to_world(np.array([(1, 1), (1, 9), (7, 9), (7, 1), (20, 3), (20, 22), (31, 30)], np.float64))
+    both = grid.measure_rings(points, np.array([0, 4, 7]), np.arange(3))
+    for i, part in enumerate((points[:4], points[4:])):
+        alone = grid.measure_rings(part, np.array([0, len(part)]), np.arange(2))
+        assert (alone[0][0], alone[1][0]) == (both[0][i], both[1][i])
