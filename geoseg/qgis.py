@@ -8,6 +8,7 @@ tables (https://gdal.org/en/stable/user/raster_data_model.html).
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Mapping
 from xml.etree import ElementTree as ET
 from xml.etree.ElementTree import Element, SubElement
@@ -23,6 +24,8 @@ _QGIS_VERSION = "3.22.0"
 
 # Viridis (van der Walt and Smith 2015) at 0, 1/4 .. 1: monotone in lightness, safe for colour-blind readers.
 _CONFIDENCE_RAMP = ("#440154", "#3b528b", "#21918c", "#5ec962", "#fde725")
+
+_HEX = re.compile(r"#[0-9a-f]{6}")
 
 # Name, GDALRATFieldType (0 integer, 2 string) and GDALRATFieldUsage of the columns of our raster attribute table.
 _RAT_COLUMNS = (
@@ -136,6 +139,36 @@ def parse_pam(text: str) -> tuple[dict[int, str], dict[int, str]]:
         table_names, table_colors = _read_attribute_table(table)
         names, colors = names | table_names, colors | table_colors
     return names, {v: c for v, c in colors.items() if c is not None}
+
+
+def parse_qml(text: str) -> tuple[dict[int, str], dict[int, str]]:
+    """Class names and colours (``#rrggbb``) by pixel value, from a QGIS style; only that of a paletted raster has any.
+
+    A label that only repeats its value, which QGIS puts in for want of a better one, is no name.
+
+    Raises:
+        RasterError: The text is no XML, or declares entities, which no style does.
+    """
+    # QGIS itself writes a DOCTYPE; nothing is read from where it points. What bombs are made of is declared entities.
+    if "<!ENTITY" in text:
+        raise RasterError("the .qml declares XML entities, which QGIS never writes; delete the file")
+    try:
+        root = ET.fromstring(text)
+    except ET.ParseError as error:
+        raise RasterError(f"the .qml is no XML ({error}); delete the file, or save the style anew") from error
+    names: dict[int, str] = {}
+    colors: dict[int, str] = {}
+    renderers = [r for r in root.iter("rasterrenderer") if r.get("type") == "paletted"]
+    for entry in (e for r in renderers for e in r.iter("paletteEntry")):
+        value = _integer(entry.get("value", ""))
+        if value is None or not 0 <= value <= 255:
+            continue
+        label, color = entry.get("label", "").strip(), entry.get("color", "").lower()[:7]
+        if label and _integer(label) != value:
+            names[value] = label
+        if _HEX.fullmatch(color):
+            colors[value] = color
+    return names, colors
 
 
 def _qml() -> Element:

@@ -1,6 +1,7 @@
 """Rasters: scenes in, class and confidence rasters out and in again."""
 
 from geoseg.rasters.classes import ClassRaster, ConfidenceRaster, open_class_raster, open_confidence
+from geoseg.rasters.legends import read_legend
 from geoseg.rasters.mosaic import MosaicScene, open_mosaic
 from geoseg.rasters.publishing import check_output, refuse_inputs
 from geoseg.rasters.reading import FileScene, open_scene
@@ -31,6 +32,7 @@ __all__ = [
     "open_confidence",
     "open_mosaic",
     "open_scene",
+    "read_legend",
     "refuse_inputs",
     "resampled",
     "run_of",
