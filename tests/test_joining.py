@@ -13,6 +13,7 @@ from slow_tracing import slow_strips
 from geoseg.arcs.finishing import normalized
 from geoseg.arcs.joining import SeamJoiner
 from geoseg.arcs.shapes import CONFIDENCE_UNIT, PatchTable, Shapes
+from geoseg.arcs.tracing import trace_strip
 from geoseg.errors import VectorError
 
 ALL = set(range(1, 256))
@@ -108,6 +109,22 @@ def test_confidence_is_summed_exactly(labels, seed):
     means = whole.table.mean_confidence()
     assert np.array_equal(np.isnan(means), whole.table.confident == 0)
     assert ((means >= 0) & (means <= 1) | np.isnan(means)).all()
+
+
+@given(rasters, st.integers(1, 12), st.sampled_from([ALL, {1, 2}]))
+@settings(deadline=None, max_examples=100)
+def test_the_compiled_tracer_leaves_what_the_slow_one_leaves(labels, step, wanted):
+    joiner, parts = SeamJoiner(labels.shape[1]), []
+    below = np.pad(labels, ((1, 0), (0, 0)))
+    flags = np.isin(np.arange(256), list(wanted))
+    for top in range(0, len(labels), step):
+        end = min(top + step, len(labels))
+        rows = below[top : end + 1].copy()
+        whole, rest = trace_strip(rows, top, last=end == len(labels), confidence=None, wanted=flags)
+        parts += [whole, joiner.add(rest)]
+    joiner.finish()
+    shapes = Shapes.concatenate(parts)
+    assert_same(normalized(shapes.take(np.argsort(shapes.table.first))), join(labels, [], wanted))
 
 
 SPIRAL = np.array(
