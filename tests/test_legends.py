@@ -88,7 +88,8 @@ def test_colours_of_a_mapping() -> None:
         ("{1: water, 2: water}", "names must be unique"), ("{one: water}", "'one'"), ("{1.5: water}", "1.5"),
         ("{255: water}", "255"), ("{1: {name: water, colour: red}}", "a class is"), ("[water, forest]", "a class is"),
         ("{1: {name: water, color: blue}}", "blue"), ("{1: [", "flow"), ("!!python/object/apply:os.system [x]", "tag"),
-        ("[" * 5000, "legend"), ("{1: 2001-99-99}", "month"), ("[{id: 1, name: a}, {id: 1, name: b}]", "ids must be unique"),
+        ("[" * 5000, "legend"), ("{1: 2001-99-99}", "month"),
+        ("[{id: 1, name: a}, {id: 1, name: b}]", "ids must be unique"),
     ],
 )  # fmt: skip
 def test_what_is_no_legend_is_told_in_one_line(text: str, problem: str) -> None:

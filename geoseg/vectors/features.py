@@ -8,6 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+SMALLEST = 9
+"""Bytes of the smallest geometry in WKB: byte order, type, count of rings or parts."""
+
 
 @dataclass(frozen=True, slots=True)
 class Features:
@@ -43,12 +46,23 @@ class Features:
                 f"{len(self)} polygons need as many values of each attribute, not {[len(c) for c in columns]}"
             )
         ends = self.offsets
-        if ends[0] != 0 or ends[-1] != len(self.wkb) or (np.diff(ends) < _SMALLEST).any():
-            raise ValueError(f"offsets 0..{len(self.wkb)} must rise by at least {_SMALLEST} bytes a polygon")
+        if ends[0] != 0 or ends[-1] != len(self.wkb) or (np.diff(ends) < SMALLEST).any():
+            raise ValueError(f"offsets 0..{len(self.wkb)} must rise by at least {SMALLEST} bytes a polygon")
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
-
-# Byte order, type, count of rings or parts.
-_SMALLEST = 9
+    def take(self, indices: NDArray[np.intp]) -> Features:
+        """The features at ``indices``, (M,), in that order."""
+        begins, lengths = self.offsets[indices], self.offsets[indices + 1] - self.offsets[indices]
+        offsets = np.concatenate([np.zeros(1, np.int64), lengths.cumsum()])
+        where = np.arange(offsets[-1]) + np.repeat(begins - offsets[:-1], lengths)
+        return Features(
+            self.wkb[where],
+            offsets,
+            self.class_id[indices],
+            self.area_m2[indices],
+            self.perimeter_m[indices],
+            self.pixel_count[indices],
+            None if self.mean_confidence is None else self.mean_confidence[indices],
+        )

@@ -213,7 +213,8 @@ def _packed_names(legend: Legend) -> tuple[Bytes, Integers]:
     names = {c.id: c.name.encode() for c in legend}
     offsets = np.zeros(257, np.int64)
     np.cumsum([len(names.get(i, b"")) for i in range(256)], out=offsets[1:])
-    return np.frombuffer(b"".join(names[i] for i in sorted(names)), np.uint8), offsets
+    packed = b"".join(names[i] for i in sorted(names))
+    return np.frombuffer(bytearray(packed), np.uint8), offsets  # writable: one version of the compiled code
 
 
 def _identifier(name: str) -> str:

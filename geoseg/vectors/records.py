@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from geoseg.vectors.features import Features
-from geoseg.vectors.pages import Bytes, Integers, put_big_endian, put_varint
+from geoseg.vectors.features import SMALLEST, Features
+from geoseg.vectors.pages import Bytes, Integers, copy_bytes, put_big_endian, put_varint
 
 _POLYGON, _MULTIPOLYGON = 3, 6
 _DOUBLE = 8
@@ -47,7 +49,8 @@ def feature_records(
     written = _encode(
         features.wkb, features.offsets, features.class_id, features.area_m2, features.perimeter_m,
         features.pixel_count, confidence, has_confidence, names, name_offsets, srs_id,
-        _MULTIPOLYGON if multi else _POLYGON, _scratch(features), records, offsets, envelopes,
+        _MULTIPOLYGON if multi else _POLYGON, _scratch_for(features), records, offsets, envelopes,
+        envelopes.view(np.uint8),
     )  # fmt: skip
     _refuse_wrong(written, features, multi)
     return records[: offsets[-1]], offsets, envelopes
@@ -59,14 +62,22 @@ def envelopes_of(features: Features, multi: bool) -> NDArray[np.float64]:
     Raises:
         ValueError: A geometry is no multipolygon, or no polygon where not ``multi``.
     """
-    envelopes, scratch = np.empty((len(features), 4)), _scratch(features)
+    envelopes, scratch = np.empty((len(features), 4)), _scratch_for(features)
     measured = _measure_all(features.wkb, features.offsets, _MULTIPOLYGON if multi else _POLYGON, scratch, envelopes)
     _refuse_wrong(measured, features, multi)
     return envelopes
 
 
-def _scratch(features: Features) -> NDArray[np.float64]:
-    return np.empty(int(np.diff(features.offsets).max(initial=0)) // _DOUBLE + 1)
+class _Scratch(NamedTuple):
+    """Room for the largest ring, as numbers and as the same bytes: in WKB coordinates lie at odd addresses."""
+
+    doubles: NDArray[np.float64]
+    raw: Bytes
+
+
+def _scratch_for(features: Features) -> _Scratch:
+    doubles = np.empty(int(np.diff(features.offsets).max(initial=0)) // _DOUBLE + 1)
+    return _Scratch(doubles, doubles.view(np.uint8))
 
 
 def _refuse_wrong(done: int, features: Features, multi: bool) -> None:
@@ -75,11 +86,9 @@ def _refuse_wrong(done: int, features: Features, multi: bool) -> None:
 
 
 @njit(cache=True, nogil=True)
-def _measure_all(
-    wkb: Bytes, offsets: Integers, kind: int, scratch: NDArray[np.float64], envelopes: NDArray[np.float64]
-) -> int:
+def _measure_all(wkb: Bytes, offsets: Integers, kind: int, scratch: _Scratch, envelopes: NDArray[np.float64]) -> int:
     for i in range(len(envelopes)):
-        if not _measure(wkb[offsets[i] : offsets[i + 1]], kind, scratch, envelopes[i]):
+        if not _measure(wkb, offsets[i], offsets[i + 1], kind, scratch, envelopes[i]):
             return i
     return len(envelopes)
 
@@ -98,41 +107,41 @@ def _encode(
     name_offsets: Integers,
     srs_id: int,
     kind: int,
-    scratch: NDArray[np.float64],
+    scratch: _Scratch,
     records: Bytes,
     offsets: Integers,
     envelopes: NDArray[np.float64],
+    envelope_bytes: NDArray[np.uint8],
 ) -> int:
-    """Fill ``records``, ``offsets`` and ``envelopes``; returns how many were written, less than all at a wrong one."""
-    number = np.empty(1, np.float64)
-    number_bytes = number.view(np.uint8)
+    """Fill ``records``, ``offsets``, ``envelopes``; returns how many were written, less than all at a wrong one."""
     at = 0
     for i in range(len(class_id)):
-        geometry = wkb[wkb_offsets[i] : wkb_offsets[i + 1]]
-        if not _measure(geometry, kind, scratch, envelopes[i]):
+        begin, end = wkb_offsets[i], wkb_offsets[i + 1]
+        if not _measure(wkb, begin, end, kind, scratch, envelopes[i]):
             return i
-        name = names[name_offsets[class_id[i]] : name_offsets[class_id[i] + 1]]
+        name, name_end = name_offsets[class_id[i]], name_offsets[class_id[i] + 1]
         known = has_confidence and not np.isnan(confidence[i])
         id_type, pixels_type = _integer_type(class_id[i]), _integer_type(pixels[i])
         header = at
-        at = put_varint(records, at + 2, 12 + 2 * (_BLOB_HEADER + geometry.size))
+        at = put_varint(records, at + 2, 12 + 2 * (_BLOB_HEADER + end - begin))
         records[header + 1] = 0  # NULL: the id is the row's
         records[at] = id_type
-        at = put_varint(records, at + 1, 13 + 2 * name.size)
+        at = put_varint(records, at + 1, 13 + 2 * (name_end - name))
         records[at], records[at + 1], records[at + 2] = 7, 7, pixels_type
         at += 3
         if has_confidence:
             records[at] = 7 if known else 0
             at += 1
         records[header] = at - header
-        at = _put_geometry(records, at, geometry, srs_id, envelopes[i])
+        at = _put_blob_header(records, at, srs_id, envelope_bytes[i])
+        at = copy_bytes(records, at, wkb, begin, end)
         at = put_big_endian(records, at, class_id[i], id_type)
-        records[at : at + name.size] = name
-        at = _put_double(records, at + name.size, area[i], number, number_bytes)
-        at = _put_double(records, at, perimeter[i], number, number_bytes)
+        at = copy_bytes(records, at, names, name, name_end)
+        at = _put_double(records, at, area[i], scratch)
+        at = _put_double(records, at, perimeter[i], scratch)
         at = put_big_endian(records, at, pixels[i], 8 if pixels_type == 6 else pixels_type)
         if known:
-            at = _put_double(records, at, confidence[i], number, number_bytes)
+            at = _put_double(records, at, confidence[i], scratch)
         offsets[i + 1] = at
     return len(class_id)
 
@@ -148,68 +157,64 @@ def _integer_type(value: int) -> int:
 
 
 @njit(cache=True, nogil=True)
-def _put_double(target: Bytes, at: int, value: float, number: NDArray[np.float64], number_bytes: Bytes) -> int:
-    number[0] = value
+def _put_double(target: Bytes, at: int, value: float, scratch: _Scratch) -> int:
+    scratch.doubles[0] = value
     for i in range(_DOUBLE):  # big-endian, from a little-endian machine
-        target[at + i] = number_bytes[_DOUBLE - 1 - i]
+        target[at + i] = scratch.raw[_DOUBLE - 1 - i]
     return at + _DOUBLE
 
 
 @njit(cache=True, nogil=True)
-def _put_geometry(target: Bytes, at: int, geometry: Bytes, srs_id: int, envelope: NDArray[np.float64]) -> int:
+def _put_blob_header(target: Bytes, at: int, srs_id: int, envelope: Bytes) -> int:
     target[at], target[at + 1], target[at + 2], target[at + 3] = 0x47, 0x50, 0, 0b011  # x, y envelope, little-endian
     for i in range(4):
         target[at + 4 + i] = (srs_id >> (8 * i)) & 255
-    target[at + 8 : at + _BLOB_HEADER] = envelope.view(np.uint8)
-    end = at + _BLOB_HEADER + geometry.size
-    target[at + _BLOB_HEADER : end] = geometry
-    return end
+    return copy_bytes(target, at + 8, envelope, 0, envelope.size)
 
 
 @njit(cache=True, nogil=True)
-def _read_count(geometry: Bytes, at: int) -> int:
+def _read_count(wkb: Bytes, at: int) -> int:
     """The little-endian uint32 at ``at``."""
-    value = 0
+    value = np.int64(0)
     for i in range(4):
-        value |= int(geometry[at + i]) << (8 * i)
-    return value
+        value |= np.int64(wkb[at + i]) << (8 * i)
+    return value  # type: ignore[return-value]  # an int, compiled
 
 
 @njit(cache=True, nogil=True)
-def _measure(geometry: Bytes, kind: int, scratch: NDArray[np.float64], envelope: NDArray[np.float64]) -> bool:
+def _measure(wkb: Bytes, begin: int, end: int, kind: int, scratch: _Scratch, envelope: NDArray[np.float64]) -> bool:
     """The envelope of a geometry of ``kind``; False where it is none."""
     envelope[0], envelope[1], envelope[2], envelope[3] = np.inf, -np.inf, np.inf, -np.inf
-    if geometry[0] != 1 or _read_count(geometry, 1) != kind:
+    if wkb[begin] != 1 or _read_count(wkb, begin + 1) != kind:
         return False
     if kind == _POLYGON:
-        return _measure_polygon(geometry, 0, scratch, envelope) == geometry.size
-    at = 9
-    for _ in range(_read_count(geometry, 5)):
-        at = _measure_polygon(geometry, at, scratch, envelope)
+        return _measure_polygon(wkb, begin, end, scratch, envelope) == end
+    at = begin + SMALLEST
+    for _ in range(_read_count(wkb, begin + 5)):
+        at = _measure_polygon(wkb, at, end, scratch, envelope)
         if at < 0:
             return False
-    return at == geometry.size
+    return at == end
 
 
 @njit(cache=True, nogil=True)
-def _measure_polygon(geometry: Bytes, at: int, scratch: NDArray[np.float64], envelope: NDArray[np.float64]) -> int:
+def _measure_polygon(wkb: Bytes, at: int, end: int, scratch: _Scratch, envelope: NDArray[np.float64]) -> int:
     """Widen ``envelope`` by the exterior of the polygon at ``at``; returns where it ends, -1 where it is none."""
-    if at + 9 > geometry.size or geometry[at] != 1 or _read_count(geometry, at + 1) != _POLYGON:
+    if at + SMALLEST > end or wkb[at] != 1 or _read_count(wkb, at + 1) != _POLYGON:
         return -1
-    rings = _read_count(geometry, at + 5)
-    at += 9
+    rings = _read_count(wkb, at + 5)
+    at += SMALLEST
     for ring in range(rings):
-        if at + 4 > geometry.size:
+        if at + 4 > end:
             return -1
-        count = _read_count(geometry, at)
+        count = _read_count(wkb, at)
         at += 4
-        if at + 16 * count > geometry.size:
+        if at + 16 * count > end:
             return -1
         if ring == 0:
-            # Copied first: the coordinates lie at odd addresses.
-            scratch.view(np.uint8)[: 16 * count] = geometry[at : at + 16 * count]
+            copy_bytes(scratch.raw, 0, wkb, at, at + 16 * count)
             for i in range(count):
-                x, y = scratch[2 * i], scratch[2 * i + 1]
+                x, y = scratch.doubles[2 * i], scratch.doubles[2 * i + 1]
                 envelope[0], envelope[1] = min(envelope[0], x), max(envelope[1], x)
                 envelope[2], envelope[3] = min(envelope[2], y), max(envelope[3], y)
         at += 16 * count
