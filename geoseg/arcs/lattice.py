@@ -12,7 +12,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from geoseg.arcs.labelling import Bytes, Ints, Runs
+from geoseg.arcs.labelling import Bytes, Index, Ints, Runs
 
 EAST, SOUTH, WEST, NORTH = range(4)
 """Directions along borders, clockwise on screen; bit ``1 << direction`` of a mask says that a border leaves there."""
@@ -86,7 +86,7 @@ def find_lattice(runs: Runs, top: int, width: int, *, last: bool, pins: Pins) ->
     cut = _cut_lines(top, height, last, pins.rows)
     count, first_below = _sweep(runs, top, width, last, cut, pins.cols, hanging, points, links, masks, below)
     vertices = points[:count], links[:count], masks[:count], below[:count]
-    return Lattice(*vertices, cut, first_below, *_count(masks[1:count]))
+    return Lattice(*vertices, cut, int(first_below), *_count(masks[1:count]))
 
 
 def _cut_lines(top: int, height: int, last: bool, pin_rows: int) -> NDArray[np.bool_]:
@@ -111,43 +111,40 @@ def _sweep(
     links: Ints,
     masks: Bytes,
     below: Ints,
-) -> tuple[int, int]:
+) -> tuple[np.int64, np.int64]:
     """Fill the arrays; return how many vertices there are and which is the first below the strip."""
     starts, labels, rows = runs
     height = len(rows) - 2
-    v = 1
+    v = Index(1)
     for line in range(height + last):
-        a = rows[line] + 1
-        b = rows[line + 1] + 1 if line < height else rows[-1] - 1  # a run that stands for nothing
-        passing = -1 if cut[line] else STRAIGHT_DOWN
+        y = top + line
+        a = Index(rows[line] + 1)
+        b = Index(rows[line + 1] + 1 if line < height else rows[-1] - 1)  # a run that stands for nothing
+        passing = 0 if cut[line] else STRAIGHT_DOWN
         above_label, below_label = np.uint8(0), np.uint8(0)
-        west = 0
+        west = False
         before = 0
         x = min(starts[a], starts[b])
         while x <= width:
             if pin_cols > 0 and west:
                 for pin in range((before // pin_cols + 1) * pin_cols, x, pin_cols):
-                    points[v, 0], points[v, 1] = pin, top + line
+                    points[v, 0], points[v, 1], masks[v] = pin, y, STRAIGHT_ACROSS
                     links[v, 0], links[v, 1] = 0, 0
-                    masks[v] = STRAIGHT_ACROSS
-                    v += 1
-                before = x
+                    v += Index(1)
             # Hardly any branches, since they could not be predicted: what is wrong is overwritten before it is read.
             north, south = starts[a] == x, starts[b] == x
             above_label = labels[a] if north else above_label
             below_label = labels[b] if south else below_label
             east = above_label != below_label
             mask = east << EAST | south << SOUTH | west << WEST | north << NORTH
-            points[v, 0], points[v, 1] = x, top + line
-            masks[v] = mask
-            below[v] = b
-            upper = hanging[a] if north else 0
+            points[v, 0], points[v, 1], masks[v], below[v] = x, y, mask, b
+            upper = hanging[a] if north else np.int32(0)
             links[v, 0], links[v, 1] = 0, upper
-            links[upper, 0] = v
-            hanging[b] = upper if mask == passing else v
-            v += mask != passing
-            a += north
-            b += south
+            links[Index(upper), 0] = v
+            hanging[b] = upper if mask == passing else np.int32(v)
+            v += Index(mask != passing)
+            a += Index(north)
+            b += Index(south)
             west = east
             before = x
             x = min(starts[a], starts[b])
@@ -158,8 +155,8 @@ def _sweep(
             links[v, 0], links[v, 1] = 0, hanging[run]
             links[hanging[run], 0] = v
             masks[v] = BELOW
-            v += 1
-    return v, first_below
+            v += Index(1)
+    return np.int64(v), np.int64(first_below)
 
 
 @njit(cache=True, nogil=True)

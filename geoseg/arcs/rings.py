@@ -13,7 +13,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from geoseg.arcs.labelling import Bytes, Ints, Longs, Runs
+from geoseg.arcs.labelling import Bytes, Index, Ints, Longs, Runs
 from geoseg.arcs.lattice import BELOW, CROSSING, EAST, NORTH, SOUTH, Lattice
 
 Flags = NDArray[np.bool_]
@@ -90,7 +90,7 @@ def walk(runs: Runs, numbers: Ints, lattice: Lattice, wanted: Flags) -> tuple[In
 def next_vertex(links: Ints, v: int, direction: int) -> int:
     """The vertex to which the border from ``v`` leads; 0 if it lies in another strip."""
     across = v + 1 - direction
-    down = links[v, direction >> 1]
+    down = links[Index(v), Index(direction >> 1)]
     return down if direction & 1 else across
 
 
@@ -204,22 +204,22 @@ def _walk_ring(
     begin, first = end, dart
     v, direction = dart >> 2, dart & 3
     while True:
-        if masks[v] == CROSSING:
-            visit = visits[v] - 1
+        if masks[Index(v)] == CROSSING:
+            visit = visits[Index(v)] - 1
             # What another ring has left there, or a part that was cut off, is no visit of this one.
-            if begin <= visit < end and darts[visit] >> 2 == v:
+            if begin <= visit < end and darts[Index(visit)] >> 2 == v:
                 ends[count] = back
                 for i in range(end - 1, visit - 1, -1):
                     back -= 1
-                    darts[back] = darts[i]
+                    darts[Index(back)] = darts[Index(i)]
                 begins[count] = back
                 count += 1
                 end = visit
-            visits[v] = end + 1
-        darts[end] = 4 * v + direction
+            visits[Index(v)] = end + 1
+        darts[Index(end)] = 4 * v + direction
         end += 1
-        done[v] |= 1 << direction
+        done[Index(v)] |= 1 << direction
         v = next_vertex(links, v, direction)
-        direction = turns[4 * masks[v] + direction]
+        direction = turns[Index(4 * masks[Index(v)] + direction)]
         if 4 * v + direction == first:
             return count, end, back
