@@ -150,6 +150,18 @@ def test_streamed_is_sequential(labels: Labels, minima: Any, slope: float, rows:
     np.testing.assert_array_equal(merged(labels, minima, areas=areas, rows=rows), expected)
 
 
+@pytest.mark.parametrize("minimum", [2.0, 3.0, 5.0, 9.0, 20.0])
+@pytest.mark.parametrize("seed", range(8))
+def test_streamed_is_sequential_in_pure_noise(seed: int, minimum: float) -> None:
+    """Where most groups wait for others, and large groups of a class meet."""
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0 if seed % 2 else 1, 3 + seed // 2, (28, 28)).astype(np.uint8)
+    labels[rng.random(labels.shape) < (0, 0.5, 0.7, 0.8)[seed % 4]] = 1
+    expected = Sequential(labels, np.ones(28), minima_of(minimum)).run()
+    for rows in (1, 2, 3, 7, 28):
+        np.testing.assert_array_equal(merged(labels, minimum, rows=rows), expected)
+
+
 @given(label_rasters, minimum_areas, st.lists(st.integers(1, 9), min_size=1, max_size=8), band_heights)
 @settings(max_examples=60, deadline=None)
 def test_strips_do_not_matter(labels: Labels, minima: Any, heights: list[int], rows: int) -> None:

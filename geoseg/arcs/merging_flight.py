@@ -10,56 +10,16 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
 from geoseg.arcs.labelling import Runs
-from geoseg.arcs.survey_bands import AreaUnits, Band, Bytes, Ints, Longs, Parts
+from geoseg.arcs.merging_graph import Edges, Flags, Nodes, add_rows, copy_edges, count_kept, roots_of
+from geoseg.arcs.survey_bands import AreaUnits, Band, Bytes, Ints, Parts
 from geoseg.arcs.survey_records import Record
 from geoseg.arcs.surveying import Survey
-
-Flags = NDArray[np.bool_]
-
-
-class Nodes(NamedTuple):
-    """The nodes; each array is (N,). Node 0 is no data and what lies outside the raster; it is settled.
-
-    Attributes:
-        classes: uint8, class ids.
-        first: int64, the first pixel in row-major order.
-        pixels: int64, pixel counts.
-        areas: int64, in units.
-        settled: Whether the class is final.
-        open: Whether the patch may have pixels or neighbours that were not seen yet.
-        parents: int32, union-find: the node that this one was merged into, or itself.
-        heads: int32, the first of the node's edges; -1 for none.
-    """
-
-    classes: Bytes
-    first: Longs
-    pixels: Longs
-    areas: Longs
-    settled: Flags
-    open: Flags
-    parents: Ints
-    heads: Ints
-
-
-class Edges(NamedTuple):
-    """Lists of the edges of nodes, chained; several edges of a list may lead to one node. Each array is (E,) int32.
-
-    Attributes:
-        to: Node on the other side.
-        lengths: Length of the shared border in pixel edges.
-        following: The next edge of the same node; -1 at the end.
-    """
-
-    to: Ints
-    lengths: Ints
-    following: Ints
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,14 +111,14 @@ class _Flight:
         end = slice(runs.rows[-2], runs.rows[-1])
         while row < len(runs.rows) - 1:
             self._reserve(runs, row)
-            row, self._used = _add_rows(
+            row, self._used = add_rows(
                 self._starts, self._above, runs, rows.nodes, row, self.nodes, self.edges, self._used
             )
         self._starts, self._above = runs.starts[end], rows.nodes[end]
         if last:
             below = Runs(outside[0], np.zeros(2, np.uint8), np.array([0, 2]))
             self._reserve(below, 0)
-            _, self._used = _add_rows(
+            _, self._used = add_rows(
                 self._starts, self._above, below, outside[1], 0, self.nodes, self.edges, self._used
             )
 
@@ -173,7 +133,7 @@ class _Flight:
 
     def settled_rows(self) -> Iterator[Bytes]:
         """Take and give out the rows from the top down to the first that is not settled."""
-        roots = _roots(self.nodes.parents)
+        roots = roots_of(self.nodes.parents)
         while self.rows and self.nodes.settled[roots[self.rows[0].nodes]].all():
             rows = self.rows.popleft()
             labels = np.empty((len(rows.runs.rows) - 1, rows.width), np.uint8)
@@ -182,38 +142,21 @@ class _Flight:
 
     def compact(self) -> None:
         """Keep only nodes that rows in flight, patches that go on, and edges that are needed refer to."""
-        roots = _roots(self.nodes.parents)
+        roots = roots_of(self.nodes.parents)
         kept = np.zeros(len(roots), np.bool_)
         kept[0] = True
         going = self._groups >= 0
         for used in (self._above, self._groups[going], *(rows.nodes for rows in self.rows)):
             kept[roots[used]] = True
-        edges = _count_kept(self.nodes, self.edges, roots, kept)
+        edges = count_kept(self.nodes, self.edges, roots, kept)
         moved = (np.cumsum(kept, dtype=np.int32) - 1)[roots]
         old = np.flatnonzero(kept)
         nodes = Nodes._make(a[old] for a in self.nodes)._replace(parents=np.arange(len(old), dtype=np.int32))
         self._used = edges
-        self.edges = _copy_edges(old, nodes, self.edges, moved, edges)
+        self.edges = copy_edges(old, nodes, self.edges, moved, edges)
         self.nodes = nodes
         self._above, self._groups[going] = moved[self._above], moved[self._groups[going]]
         self.rows = deque(_Rows(rows.width, rows.runs, moved[rows.nodes]) for rows in self.rows)
-
-
-@njit(cache=True, nogil=True)
-def find(parents: Ints, node: int) -> int:
-    """The root of the tree that holds ``node``, which gets flatter."""
-    while parents[node] != node:
-        parents[node] = parents[parents[node]]
-        node = parents[node]
-    return node
-
-
-@njit(cache=True, nogil=True)
-def _roots(parents: Ints) -> Ints:
-    roots = np.empty_like(parents)
-    for node in range(len(parents)):
-        roots[node] = find(parents, node)
-    return roots
 
 
 @njit(cache=True, nogil=True)
@@ -223,104 +166,3 @@ def _paint(runs: Runs, classes: Bytes, labels: Bytes) -> None:
     for r in range(height):
         for run in range(rows[r], rows[r + 1] - 1):
             labels[r, max(0, starts[run]) : min(width, starts[run + 1])] = classes[run]
-
-
-@njit(cache=True, nogil=True)
-def _add_rows(
-    starts: Ints, above: Ints, runs: Runs, nodes_of: Ints, row: int, nodes: Nodes, edges: Edges, used: int
-) -> tuple[int, int]:
-    """Add the borders inside each row from ``row`` on and to the row above it, while there is room for edges.
-
-    Args:
-        starts: (A,) first columns of the runs of the row above the band.
-        above: (A,) their nodes.
-        runs: The runs of the band.
-        nodes_of: (R,) their nodes.
-        row: Row of the band to begin with.
-        nodes: All nodes.
-        edges: All edges, with room for those of one row.
-        used: How many edges there are.
-
-    Returns:
-        The first row that was not added, and how many edges there are now.
-    """
-    for r in range(row, len(runs.rows) - 1):
-        lo, hi = runs.rows[r], runs.rows[r + 1]
-        if r > 0:
-            starts, above = runs.starts[runs.rows[r - 1] : lo], nodes_of[runs.rows[r - 1] : lo]
-        if r > row and used + 4 * (hi - lo) + 2 * len(above) > len(edges.to):
-            return r, used
-        here = nodes_of[lo:hi]
-        for run in range(1, hi - lo - 1):
-            used = _add_border(here[run - 1], here[run], 1, nodes, edges, used)
-        used = _add_seam(starts, above, runs.starts[lo:hi], here, nodes, edges, used)
-    return len(runs.rows) - 1, used
-
-
-@njit(cache=True, nogil=True)
-def _add_seam(starts_above: Ints, above: Ints, starts: Ints, below: Ints, nodes: Nodes, edges: Edges, used: int) -> int:
-    """Add the borders between two rows."""
-    a = b = 0
-    while a < len(above) - 1 and b < len(below) - 1:
-        end_a, end_b = starts_above[a + 1], starts[b + 1]
-        length = min(end_a, end_b) - max(starts_above[a], starts[b])
-        used = _add_border(above[a], below[b], length, nodes, edges, used)
-        a += end_a <= end_b
-        b += end_b <= end_a
-    return used
-
-
-@njit(cache=True, nogil=True)
-def _add_border(a: int, b: int, length: int, nodes: Nodes, edges: Edges, used: int) -> int:
-    if a != b:
-        if not nodes.settled[a]:
-            used = _add_edge(a, b, length, nodes, edges, used)
-        if not nodes.settled[b]:
-            used = _add_edge(b, a, length, nodes, edges, used)
-    return used
-
-
-@njit(cache=True, nogil=True)
-def _add_edge(a: int, b: int, length: int, nodes: Nodes, edges: Edges, used: int) -> int:
-    edge = nodes.heads[a]
-    for _ in range(4):  # the neighbour has mostly been met just before
-        if edge < 0:
-            break
-        if edges.to[edge] == b:
-            edges.lengths[edge] += length
-            return used
-        edge = edges.following[edge]
-    edges.to[used], edges.lengths[used], edges.following[used] = b, length, nodes.heads[a]
-    nodes.heads[a] = used
-    return used + 1
-
-
-@njit(cache=True, nogil=True)
-def _count_kept(nodes: Nodes, edges: Edges, roots: Ints, kept: Flags) -> int:
-    """The edges of nodes that are kept and not settled; what they lead to is kept too."""
-    count = 0
-    for node in range(len(roots)):
-        if roots[node] == node and not nodes.settled[node] and kept[node]:
-            edge = nodes.heads[node]
-            while edge >= 0:
-                kept[roots[edges.to[edge]]] = True
-                count += 1
-                edge = edges.following[edge]
-    return count
-
-
-@njit(cache=True, nogil=True)
-def _copy_edges(old: NDArray[np.intp], nodes: Nodes, edges: Edges, moved: Ints, count: int) -> Edges:
-    """Edges of ``nodes``, which were ``old``, in lists one after the other."""
-    to, lengths, following = np.empty(count, np.int32), np.empty(count, np.int32), np.empty(count, np.int32)
-    used = 0
-    for node in range(len(old)):
-        edge = nodes.heads[node]
-        nodes.heads[node] = -1
-        while edge >= 0 and not nodes.settled[node]:
-            to[used], lengths[used] = moved[edges.to[edge]], edges.lengths[edge]
-            following[used] = nodes.heads[node]
-            nodes.heads[node] = used
-            used += 1
-            edge = edges.following[edge]
-    return Edges(to, lengths, following)

@@ -24,8 +24,10 @@ Longs = NDArray[np.int64]
 Strips = Callable[[], Iterator[Bytes]]
 """Restartable strips of labels: each call gives (h, w) uint8 strips of one raster, top to bottom, of any heights."""
 
-# Pixels that are looked at together; every one may be a patch of its own, and then takes about 100 bytes.
-_BAND_PIXELS = 1 << 21
+# Pixels that are looked at together, but for rows that are very wide; every one may be a patch of its own, and then
+# takes up to 200 bytes.
+_BAND_PIXELS = 1 << 20
+_FEWEST_ROWS = 32
 
 # An area that misses the minimum by less than this share misses it by rounding.
 _ROUNDING = 1e-9
@@ -146,7 +148,7 @@ def read_bands(
         return
     width, top = first.shape[1], 0
     units = AreaUnits.fitting(row_areas, width)
-    for strip in restrip(strips, rows or max(1, _BAND_PIXELS // width))():
+    for strip in restrip(strips, rows or max(_FEWEST_ROWS, _BAND_PIXELS // width))():
         bottom = top + len(strip)
         if bottom > len(row_areas):
             raise ParameterError(
