@@ -99,8 +99,7 @@ def naive_simplified_way(job: Job) -> Work:
     def work() -> None:
         with rasterio.open(job["raster"]) as file:
             labels, transform, crs = file.read(1), file.transform, file.crs
-        if job["least"]:
-            labels = rasterio.features.sieve(labels, job["least"], mask=labels != 0, connectivity=4)
+        labels = rasterio.features.sieve(labels, job["least"], mask=labels != 0, connectivity=4)
         shapes = rasterio.features.shapes(labels, mask=labels != 0, connectivity=4, transform=transform)
         pairs = [(shapely.geometry.shape(geometry), int(value)) for geometry, value in shapes]
         polygons = [polygon for polygon, _ in pairs]
@@ -117,7 +116,6 @@ WAYS = {
     "geoseg": geoseg_way,
     "naive": naive_way,
     "ragged": ragged_way,
-    "geoseg simplified": geoseg_way,
     "naive simplified": naive_simplified_way,
 }
 
