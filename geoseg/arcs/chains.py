@@ -7,8 +7,8 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from geoseg.arcs.labelling import Bytes, Ints, Longs
-from geoseg.arcs.lattice import EAST, NORTH, SOUTH, WEST, Lattice
+from geoseg.arcs.labelling import Bytes, Index, Ints, Longs
+from geoseg.arcs.lattice import EAST, SOUTH, WEST, Lattice
 from geoseg.arcs.rings import next_vertex
 from geoseg.arcs.shapes import Arcs, Flags
 
@@ -20,10 +20,12 @@ class Chains(NamedTuple):
         arcs: An arc begins at its end that is first by (y, x), in the first direction of east, south, west, north; a
             loop without a node or pin at its first vertex.
         of_dart: (V, 4) int32, ``i + 1`` for the first dart of arc ``i``, ``-i - 1`` for the first one of its way back.
+        is_end: (V,) bool, vertices at which arcs end.
     """
 
     arcs: Arcs
     of_dart: Ints
+    is_end: Flags
 
 
 def find_chains(lattice: Lattice, labels: Bytes, top: int, pin_cols: int) -> Chains:
@@ -43,7 +45,7 @@ def find_chains(lattice: Lattice, labels: Bytes, top: int, pin_cols: int) -> Cha
     rigid = np.empty(lattice.ends + lattice.corners, np.bool_)
     count = _chain(lattice, ends, labels, top, of_dart, points, starts, rigid)
     starts = starts[: count + 1].copy()
-    return Chains(Arcs(points[: starts[-1]], starts, rigid[:count].copy()), of_dart)
+    return Chains(Arcs(points[: starts[-1]], starts, rigid[:count].copy()), of_dart, ends == 1)
 
 
 def mark_vertices(lattice: Lattice, top: int, height: int, width: int) -> Bytes:
@@ -104,22 +106,22 @@ def _follow(
     lattice: Lattice, ends: Bytes, v: int, direction: int, of_dart: Ints, points: Ints, starts: Longs, arc: int
 ) -> None:
     """Write the arc that leaves ``v`` and mark its corners, so that no loop begins at them."""
-    links, masks = lattice.links, lattice.masks
-    n = starts[arc]
+    links, masks, corners = lattice.links, lattice.masks, lattice.points
+    n = Index(starts[arc])
     of_dart[v, direction] = arc + 1
-    points[n, 0], points[n, 1] = lattice.points[v, 0], lattice.points[v, 1]
+    points[n, 0], points[n, 1] = corners[v, 0], corners[v, 1]
     while True:
-        n += 1
+        n += Index(1)
         v = next_vertex(links, v, direction)
-        points[n, 0], points[n, 1] = lattice.points[v, 0], lattice.points[v, 1]
+        points[n, 0], points[n, 1] = corners[Index(v), 0], corners[Index(v), 1]
         back = direction ^ 2
-        if ends[v] == 1:
+        if ends[Index(v)] == 1:
             break
-        ends[v] = 2
-        rest = masks[v] & ~(1 << back)  # one border is left
-        direction = EAST if rest == 1 << EAST else SOUTH if rest == 1 << SOUTH else WEST if rest == 1 << WEST else NORTH
+        ends[Index(v)] = 2
+        rest = masks[Index(v)] & ~(1 << back)  # one border is left: 1, 2, 4 or 8
+        direction = (rest >> 1) - (rest >> 3)
     of_dart[v, back] = -arc - 1
-    starts[arc + 1] = n + 1
+    starts[arc + 1] = n + Index(1)
 
 
 @njit(cache=True, nogil=True)

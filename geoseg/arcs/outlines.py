@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from geoseg.arcs.labelling import Ints, Longs
+from geoseg.arcs.labelling import Index, Ints, Longs
 from geoseg.arcs.lattice import BELOW, CROSSING, NORTH, STRAIGHT_DOWN, Lattice
 from geoseg.arcs.shapes import Flags, Points
 
@@ -19,11 +19,13 @@ class Reshaped(NamedTuple):
         points: (V', 2) float64 x, y.
         starts: (A + 1,) int64, arc ``i`` is ``points[starts[i]:starts[i + 1]]``; its ends are as before.
         of_dart: As in :class:`geoseg.arcs.chains.Chains`.
+        is_end: As there.
     """
 
     points: Points
     starts: Longs
     of_dart: Ints
+    is_end: Flags
 
 
 def draw(
@@ -42,9 +44,12 @@ def draw(
         points, crossings = np.empty((starts[-1], 2)), np.empty(starts[-1], np.bool_)
         _draw_vertices(lattice, darts, begins, ends, points, crossings)
         return points, starts, crossings
-    _measure_arcs(lattice, darts, begins, ends, reshaped, starts)
-    points, crossings = np.empty((starts[-1], 2)), np.empty(starts[-1], np.bool_)
-    _draw_arcs(lattice, darts, begins, ends, reshaped, points, crossings)
+    firsts, kept = np.empty(int((ends - begins).sum()) + 1, np.int32), np.empty(len(begins) + 1, np.int64)
+    kept[0] = 0
+    _find_firsts(darts, begins, ends, reshaped.is_end, firsts, kept)
+    _measure_arcs(lattice, firsts, kept, reshaped, starts)
+    points, crossings = np.empty((starts[-1], 2)), np.zeros(starts[-1], np.bool_)
+    _draw_arcs(lattice, firsts[: kept[-1]], reshaped, points, crossings)
     return points, starts, crossings
 
 
@@ -84,11 +89,23 @@ def _leaves_above(lattice: Lattice, dart: int) -> bool:
 
 
 @njit(cache=True, nogil=True)
-def _measure_arcs(lattice: Lattice, darts: Ints, begins: Ints, ends: Ints, reshaped: Reshaped, starts: Longs) -> None:
-    n = 0
+def _find_firsts(darts: Ints, begins: Ints, ends: Ints, is_end: Flags, firsts: Ints, kept: Longs) -> None:
+    """The darts that leave ends of arcs: ``firsts[kept[i]:kept[i + 1]]`` of walk ``i``."""
+    n = Index(0)
     for walk in range(len(begins)):
         for i in range(begins[walk], ends[walk]):
-            dart = darts[i]
+            dart = darts[Index(i)]
+            firsts[n] = dart
+            n += Index(is_end[Index(dart >> 2)])
+        kept[walk + 1] = n
+
+
+@njit(cache=True, nogil=True)
+def _measure_arcs(lattice: Lattice, firsts: Ints, kept: Longs, reshaped: Reshaped, starts: Longs) -> None:
+    n = 0
+    for walk in range(len(kept) - 1):
+        for i in range(kept[walk], kept[walk + 1]):
+            dart = firsts[i]
             arc = abs(reshaped.of_dart[dart >> 2, dart & 3]) - 1
             if arc >= 0:
                 n += reshaped.starts[arc + 1] - reshaped.starts[arc] - 1
@@ -99,29 +116,24 @@ def _measure_arcs(lattice: Lattice, darts: Ints, begins: Ints, ends: Ints, resha
 
 
 @njit(cache=True, nogil=True)
-def _draw_arcs(
-    lattice: Lattice, darts: Ints, begins: Ints, ends: Ints, reshaped: Reshaped, points: Points, crossings: Flags
-) -> None:
+def _draw_arcs(lattice: Lattice, firsts: Ints, reshaped: Reshaped, points: Points, crossings: Flags) -> None:
     """Every arc without its last point, which the next one brings."""
-    source = reshaped.points
-    n = 0
-    for walk in range(len(begins)):
-        for i in range(begins[walk], ends[walk]):
-            dart = darts[i]
-            v = dart >> 2
-            arc = reshaped.of_dart[v, dart & 3]
-            if arc == 0:
-                if _leaves_above(lattice, dart):
-                    points[n, 0], points[n, 1] = lattice.points[v, 0], lattice.points[v, 1]
-                    crossings[n] = lattice.masks[v] == CROSSING
-                    n += 1
-                continue
+    n = Index(0)
+    for dart in firsts:
+        v = dart >> 2
+        arc = reshaped.of_dart[v, dart & 3]
+        begun = n
+        if arc == 0 and _leaves_above(lattice, dart):
+            points[n, 0], points[n, 1] = lattice.points[v, 0], lattice.points[v, 1]
+            n += Index(1)
+        elif arc != 0:
             lo, hi = reshaped.starts[abs(arc) - 1], reshaped.starts[abs(arc)] - 1
             at, step = (lo, 1) if arc > 0 else (hi, -1)
-            first = n
-            for k in range(lattice.masks[v] == BELOW, hi - lo):
-                points[n, 0], points[n, 1] = source[at + k * step, 0], source[at + k * step, 1]
-                crossings[n] = False
-                n += 1
-            if n > first:
-                crossings[first] = lattice.masks[v] == CROSSING
+            skipped = lattice.masks[v] == BELOW
+            for _ in range(skipped, hi - lo):
+                source = Index(at + step * skipped)
+                points[n, 0], points[n, 1] = reshaped.points[source, 0], reshaped.points[source, 1]
+                at += step
+                n += Index(1)
+        if n > begun:
+            crossings[begun] = lattice.masks[v] == CROSSING

@@ -93,7 +93,7 @@ def trace_strip(
 def _reshape(lattice: Lattice, labels: Bytes, top: int, pin_cols: int, shape_arcs: ShapeArcs) -> Reshaped:
     chains = find_chains(lattice, labels, top, pin_cols)
     marks = mark_vertices(lattice, top, len(labels) - 1, labels.shape[1])
-    return Reshaped(*shape_arcs(chains.arcs, marks), chains.of_dart)
+    return Reshaped(*shape_arcs(chains.arcs, marks), chains.of_dart, chains.is_end)
 
 
 def _inside(traced: _Traced, wanted: Flags) -> Shapes:
