@@ -28,11 +28,19 @@ class Strip:
 
 @dataclass
 class Raster:
-    """Pixel edges between different labels; what lies outside counts as 0."""
+    """Pixel edges between different labels; what lies outside counts as 0.
+
+    Attributes:
+        labels: (H, W) uint8.
+        pin_rows: Rows between lines of pins; 0 = none.
+        pin_cols: Columns between them.
+        one_sided: Pins only where a border comes from above (from the left), not where one leaves below (to the right).
+    """
 
     labels: Labels
     pin_rows: int = 0
     pin_cols: int = 0
+    one_sided: bool = True
     padded: NDArray[np.int64] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -54,11 +62,12 @@ class Raster:
     def is_end(self, point: Point) -> bool:
         """A node or a pin."""
         steps = self.steps(point)
-        pinned = self.pin_rows and 0 < point[1] < len(self.labels) and point[1] % self.pin_rows == 0
-        row_pin = pinned and any(s[1] for s in steps)
-        pinned = self.pin_cols and 0 < point[0] < self.labels.shape[1] and point[0] % self.pin_cols == 0
-        col_pin = pinned and any(s[0] for s in steps)
-        return len(steps) > 2 or bool(row_pin) or bool(col_pin)
+        on_row = self.pin_rows and 0 < point[1] < len(self.labels) and point[1] % self.pin_rows == 0
+        on_col = self.pin_cols and 0 < point[0] < self.labels.shape[1] and point[0] % self.pin_cols == 0
+        cutting = [(0, -1)] * bool(on_row) + [(-1, 0)] * bool(on_col)
+        if not self.one_sided:
+            cutting += [(0, 1)] * bool(on_row) + [(1, 0)] * bool(on_col)
+        return len(steps) > 2 or any(step in cutting for step in steps)
 
     def is_vertex(self, point: Point) -> bool:
         steps = self.steps(point)
@@ -106,8 +115,8 @@ class Raster:
         return found
 
 
-def whole(labels: Labels, pin_rows: int = 0, pin_cols: int = 0) -> Strip:
-    return Raster(labels, pin_rows, pin_cols).strip(0, len(labels))
+def whole(labels: Labels, pin_rows: int = 0, pin_cols: int = 0, *, one_sided: bool = True) -> Strip:
+    return Raster(labels, pin_rows, pin_cols, one_sided).strip(0, len(labels))
 
 
 def lines(points: NDArray[np.floating], starts: NDArray[np.int64]) -> NDArray[np.object_]:

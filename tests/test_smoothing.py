@@ -38,8 +38,8 @@ def simplified(strip: Strip, tolerance: float, pins: tuple[int, int] = (0, 0)) -
     )
 
 
-def check(strip: Strip, arcs: Arcs, iterations: int) -> None:
-    points, starts = smooth_arcs(arcs, strip.marks, strip.top, iterations=iterations)
+def check(strip: Strip, arcs: Arcs, iterations: int, pin_rows: int = 0) -> None:
+    points, starts = smooth_arcs(arcs, strip.marks, strip.top, iterations=iterations, pin_rows=pin_rows)
     for old, new, rigid in zip(chains(arcs.points, arcs.starts), chains(points, starts), arcs.rigid, strict=True):
         assert not rigid or new == old
         assert (old[0] == old[-1]) == (new[0] == new[-1])
@@ -50,13 +50,19 @@ def check(strip: Strip, arcs: Arcs, iterations: int) -> None:
         assert faces(after) == faces(lines(arcs.points, arcs.starts))
 
 
-@given(rasters, st.sampled_from([0, 1.0, 2.0, 5.0, 50.0]), st.integers(0, 3), st.sampled_from([(0, 0), (4, 0), (0, 5)]))
-@settings(max_examples=200, deadline=None)
+@given(
+    rasters,
+    st.sampled_from([0, 1.0, 2.0, 5.0, 50.0]),
+    st.integers(0, 3),
+    st.sampled_from([(0, 0), (4, 0), (0, 5)]),
+    st.booleans(),
+)
+@settings(max_examples=80, deadline=None)
 def test_smoothed_arcs_bound_the_same_faces(
-    labels: Labels, tolerance: float, iterations: int, pins: tuple[int, int]
+    labels: Labels, tolerance: float, iterations: int, pins: tuple[int, int], one_sided: bool
 ) -> None:
-    strip = whole(labels, *pins)
-    check(strip, simplified(strip, tolerance, pins), iterations)
+    strip = whole(labels, *pins, one_sided=one_sided)
+    check(strip, simplified(strip, tolerance, pins), iterations, pins[0])
 
 
 @pytest.mark.parametrize("name", sorted(patterns()))
@@ -66,17 +72,17 @@ def test_hard_patterns_stay_whole(name: str, tolerance: float) -> None:
     check(strip, simplified(strip, tolerance), 2)
 
 
-@given(rasters, st.sampled_from([0, 2.0]), st.integers(1, 3), st.integers(1, 9), st.integers(1, 3))
-@settings(max_examples=100, deadline=None)
+@given(rasters, st.sampled_from([0, 2.0]), st.integers(1, 3), st.integers(1, 9), st.integers(1, 3), st.booleans())
+@settings(max_examples=50, deadline=None)
 def test_the_result_does_not_depend_on_strips(
-    labels: Labels, tolerance: float, iterations: int, pin_rows: int, bands: int
+    labels: Labels, tolerance: float, iterations: int, pin_rows: int, bands: int, one_sided: bool
 ) -> None:
-    raster = Raster(labels, pin_rows)
+    raster = Raster(labels, pin_rows, 0, one_sided)
     height, step = len(labels), pin_rows * bands
 
     def smoothed(strip: Strip) -> list[Chain]:
         arcs = simplified(strip, tolerance, (pin_rows, 0))
-        return chains(*smooth_arcs(arcs, strip.marks, strip.top, iterations=iterations))
+        return chains(*smooth_arcs(arcs, strip.marks, strip.top, iterations=iterations, pin_rows=pin_rows))
 
     strips = [raster.strip(top, min(top + step, height)) for top in range(0, height, step)]
     assert sorted(c for s in strips for c in smoothed(s)) == sorted(smoothed(raster.strip(0, height)))
@@ -94,7 +100,7 @@ def drawn(line: list[list[int]], size: int = 40) -> Strip:
     st.lists(st.tuples(st.integers(1, 9), st.integers(0, 39)), min_size=2, max_size=4),
     st.integers(1, MOST_ITERATIONS),
 )
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 def test_corners_are_cut_as_chaikin_does(steps: list[tuple[int, int]], iterations: int) -> None:
     """Of a line that goes to the right only, no triangle holds another vertex; its first and last edge differ."""
     line = [[int(x), y] for x, (_, y) in zip(np.cumsum([s for s, _ in steps]), steps, strict=True)]

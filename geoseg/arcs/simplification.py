@@ -10,6 +10,10 @@ and by the same argument B' is free of A'. Nothing was swept over, so every arc 
 Two arcs could only come to be the same: as the bare chord between the same two ends, which therefore no arc becomes
 that shares its ends with another. What is done to an arc depends on the borders around it and not on what was done to
 them: the order does not matter, nor the strip, as no triangle reaches over a line of pins.
+
+Pins are needed where a border comes to a line from above (or from the left) only: what lies above touches the line
+there and nowhere else, so that what lies below may do along the line as it likes. One pin for each crossing is better
+than two, at both ends of the pixel edges along the line: these would show as a step in every slanting border.
 """
 
 from __future__ import annotations

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 from numba import njit
 
-from geoseg.arcs.shapes import Arcs, Lattice, Offsets, Points
+from geoseg.arcs.shapes import Arcs, Flags, Lattice, Offsets, Points
 from geoseg.arcs.triangles import Marks, holds_vertex
 from geoseg.errors import ParameterError
 
@@ -14,7 +13,7 @@ MOST_ITERATIONS = 8
 """Every iteration doubles the vertices."""
 
 
-def smooth_arcs(arcs: Arcs, marks: Marks, top: int, *, iterations: int) -> tuple[Points, Offsets]:
+def smooth_arcs(arcs: Arcs, marks: Marks, top: int, *, iterations: int, pin_rows: int = 0) -> tuple[Points, Offsets]:
     """Cut the corners of arcs by Chaikin's scheme; ends and rigid arcs stay as they are.
 
     A corner ``b`` becomes the 2**iterations corners that cutting at quarters makes of it between the midpoints ``m1``
@@ -24,14 +23,16 @@ def smooth_arcs(arcs: Arcs, marks: Marks, top: int, *, iterations: int) -> tuple
     a corner (see :mod:`geoseg.arcs.triangles`), and two triangles that no edge enters, neither holding the other's
     corner, could only overlap by their third sides crossing, which two straight lines do at most once.
 
-    A loop without a node on it is cut at its first point too; it begins elsewhere afterwards. All coordinates are whole
-    multiples of a power of two, so they are exact, and the same in any strip.
+    A loop without a node on it is cut at its first point too; it begins elsewhere afterwards. One that begins on a line
+    of pins is not, since the strip below cannot tell whether an arc of the strip above ends there. All coordinates are
+    whole multiples of a power of two, so they are exact, and the same in any strip.
 
     Args:
         arcs: Arcs of one strip, simplified or not.
         marks: (h + 1, W + 1), of which only the shape counts: the strip has h rows, the raster W columns.
         top: First row of the strip.
         iterations: 0 to MOST_ITERATIONS.
+        pin_rows: Rows between lines of pins; 0 = none.
 
     Returns:
         (V', 2) points x, y and (A + 1,) offsets, as in :class:`geoseg.arcs.shapes.Arcs`.
@@ -45,9 +46,12 @@ def smooth_arcs(arcs: Arcs, marks: Marks, top: int, *, iterations: int) -> tuple
         return arcs.points.astype(np.float64), arcs.starts
     kept = np.zeros(marks.shape, np.uint8)
     _mark(arcs.points, arcs.starts, kept, top)
-    starts = _lengths(arcs.points, arcs.starts, arcs.rigid, kept, top, 1 << iterations).cumsum()
+    free = _find_free_loops(arcs.points, arcs.starts, arcs.rigid, kept, top, pin_rows)
+    sizes = np.diff(arcs.starts)
+    cut = np.where(free, (sizes - 1 << iterations) + 1, (sizes - 2 << iterations) + 2)
+    starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(np.where(arcs.rigid, sizes, cut))])
     points = np.empty((starts[-1], 2))
-    _smooth(arcs.points, arcs.starts, arcs.rigid, kept, top, 1 << iterations, points, starts)
+    _smooth(arcs.points, arcs.starts, arcs.rigid, free, kept, top, 1 << iterations, points, starts)
     return points, starts
 
 
@@ -63,34 +67,23 @@ def _mark(points: Lattice, starts: Offsets, marks: Marks, top: int) -> None:
 
 
 @njit(cache=True, nogil=True)
-def _is_free_loop(points: Lattice, first: int, last: int, marks: Marks, top: int) -> bool:
-    """Whether an arc is closed and no other arc ends where it does."""
-    x, y = points[first, 0], points[first, 1]
-    return bool(x == points[last, 0] and y == points[last, 1] and marks[y - top, x] == 4)
-
-
-@njit(cache=True, nogil=True)
-def _lengths(
-    points: Lattice, starts: Offsets, rigid: npt.NDArray[np.bool_], marks: Marks, top: int, corners: int
-) -> Offsets:
-    """(A + 1,) a zero, and the points of each arc when every corner becomes ``corners``."""
-    lengths = np.zeros(len(starts), np.int64)
+def _find_free_loops(points: Lattice, starts: Offsets, rigid: Flags, marks: Marks, top: int, pin_rows: int) -> Flags:
+    """(A,) whether an arc is closed, may be cut, and no other arc ends, or could end, where it does."""
+    free = np.zeros(len(rigid), np.bool_)
     for arc in range(len(rigid)):
-        first, last = starts[arc], starts[arc + 1] - 1
-        if rigid[arc]:
-            lengths[arc + 1] = last - first + 1
-        elif _is_free_loop(points, first, last, marks, top):
-            lengths[arc + 1] = (last - first) * corners + 1
-        else:
-            lengths[arc + 1] = (last - first - 1) * corners + 2
-    return lengths
+        x, y = points[starts[arc], 0], points[starts[arc], 1]
+        closed = x == points[starts[arc + 1] - 1, 0] and y == points[starts[arc + 1] - 1, 1]
+        pinned = pin_rows > 0 and y % pin_rows == 0
+        free[arc] = closed and not rigid[arc] and not pinned and marks[y - top, x] == 4
+    return free
 
 
 @njit(cache=True, nogil=True)
 def _smooth(
     points: Lattice,
     starts: Offsets,
-    rigid: npt.NDArray[np.bool_],
+    rigid: Flags,
+    free: Flags,
     marks: Marks,
     top: int,
     corners: int,
@@ -103,7 +96,7 @@ def _smooth(
             for k in range(first, last + 1):
                 target[at + k - first, 0], target[at + k - first, 1] = points[k, 0], points[k, 1]
             continue
-        if _is_free_loop(points, first, last, marks, top):
+        if free[arc]:
             _cut(points, last - 1, first, first + 1, marks, top, corners, target, at)
             at += corners
         else:
@@ -112,7 +105,7 @@ def _smooth(
         for k in range(first + 1, last):
             _cut(points, k - 1, k, k + 1, marks, top, corners, target, at)
             at += corners
-        if _is_free_loop(points, first, last, marks, top):
+        if free[arc]:
             target[at, 0], target[at, 1] = target[offsets[arc], 0], target[offsets[arc], 1]
         else:
             target[at, 0], target[at, 1] = points[last, 0], points[last, 1]
