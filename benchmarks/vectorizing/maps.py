@@ -49,15 +49,21 @@ def real_maps(folder: Path) -> list[Path]:
             continue
         if not target.exists():
             temporary = target.with_name(f"partial-{name}")
-            shutil.copyfile(source, temporary)
-            with rasterio.open(temporary) as file:
-                declared = file.nodata == 0
-            if not declared:
-                with rasterio.open(temporary, "r+") as file:
-                    file.nodata = 0
+            _copy_without_zero(source, temporary)
             temporary.replace(target)
         found.append(target)
     return found
+
+
+def _copy_without_zero(source: Path, target: Path) -> None:
+    """The file as it is where it leaves out what is 0 and nothing else; else the same pixels in a file that does."""
+    with rasterio.open(source) as file:
+        labels, profile_of_source = file.read(1), file.profile
+        if np.array_equal(file.read_masks(1) != 0, labels != 0):
+            shutil.copyfile(source, target)
+            return
+    with rasterio.open(target, "w", **{**profile_of_source, "nodata": 0}) as file:
+        file.write(labels, 1)
 
 
 def make_landcover(folder: Path, side: int) -> Path:
