@@ -70,7 +70,7 @@ def literal(labels: Labels, areas: NDArray[np.float64], max_area: float) -> Labe
 
 
 @given(label_rasters, maximum_areas, slopes, band_heights)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_streamed_is_literal(labels: Labels, max_area: float, slope: float, rows: int) -> None:
     areas = 1.0 + slope * np.arange(len(labels))
     result = filled(labels, max_area, areas=areas, rows=rows)

@@ -100,10 +100,11 @@ class Sequential:
 
     def run(self) -> Labels:
         while True:
-            waiting = [(g.pixels, g.first, n) for n, g in self.groups.items() if not g.large and self.borders(n)]
-            if not waiting:
+            waiting = sorted((g.pixels, g.first, n) for n, g in self.groups.items() if not g.large)
+            smallest = next((n for *_, n in waiting if self.borders(n)), None)
+            if smallest is None:
                 return self.labels()
-            self.step(min(waiting)[2])
+            self.step(smallest)
 
     def borders(self, number: int) -> dict[int, int]:
         padded = np.pad(self.owner, 1)
@@ -143,22 +144,21 @@ minimum_areas = st.one_of(
 
 
 @given(label_rasters, minimum_areas, slopes, band_heights)
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_streamed_is_sequential(labels: Labels, minima: Any, slope: float, rows: int) -> None:
     areas = row_areas(labels, slope)
     expected = Sequential(labels, areas, minima_of(minima)).run()
     np.testing.assert_array_equal(merged(labels, minima, areas=areas, rows=rows), expected)
 
 
-@pytest.mark.parametrize("minimum", [2.0, 3.0, 5.0, 9.0, 20.0])
-@pytest.mark.parametrize("seed", range(8))
-def test_streamed_is_sequential_in_pure_noise(seed: int, minimum: float) -> None:
+@pytest.mark.parametrize("minimum", [3.0, 5.0, 9.0])
+@pytest.mark.parametrize("classes", [3, 4, 6])
+@pytest.mark.parametrize("lowest", [0, 1])
+def test_streamed_is_sequential_in_pure_noise(lowest: int, classes: int, minimum: float) -> None:
     """Where most groups wait for others, and large groups of a class meet."""
-    rng = np.random.default_rng(seed)
-    labels = rng.integers(0 if seed % 2 else 1, 3 + seed // 2, (28, 28)).astype(np.uint8)
-    labels[rng.random(labels.shape) < (0, 0.5, 0.7, 0.8)[seed % 4]] = 1
-    expected = Sequential(labels, np.ones(28), minima_of(minimum)).run()
-    for rows in (1, 2, 3, 7, 28):
+    labels = np.random.default_rng(classes).integers(lowest, classes + 1, (24, 24)).astype(np.uint8)
+    expected = Sequential(labels, np.ones(24), minima_of(minimum)).run()
+    for rows in (1, 2, 3, 7, 24):
         np.testing.assert_array_equal(merged(labels, minimum, rows=rows), expected)
 
 
