@@ -88,7 +88,8 @@ def test_the_result_does_not_depend_on_the_order_of_arcs(
     strip = whole(labels)
     order = list(range(len(strip.arcs)))
     random.shuffle(order)
-    mixed = [chains(strip.arcs)[k] for k in order]
+    traced = chains(strip.arcs)
+    mixed = [traced[k] for k in order]
     starts = np.concatenate([[0], np.cumsum([len(c) for c in mixed])]).astype(np.int64)
     points = np.array([p for c in mixed for p in c], np.int32).reshape(-1, 2)
     arcs = Arcs(points, starts, strip.arcs.rigid[order])
@@ -105,11 +106,8 @@ def test_what_could_go_is_gone(labels: Labels, tolerance: float) -> None:
     result = simplified(strip, tolerance)
     vertices = shapely.points(np.argwhere(strip.marks)[:, ::-1].astype(float))
     tree = shapely.STRtree(vertices)
-    for chain in chains(result):
-        if len(chain) <= (5 if chain[0] == chain[-1] else 3):
-            continue
-        old = next(c for c in chains(strip.arcs) if c[0] == chain[0] and all(p in c for p in chain))
-        if strip.arcs.rigid[chains(strip.arcs).index(old)]:
+    for old, chain, rigid in zip(chains(strip.arcs), chains(result), result.rigid.tolist(), strict=True):
+        if rigid or len(chain) <= (5 if chain[0] == chain[-1] else 3):
             continue
         for p, v, n in zip(chain, chain[1:], chain[2:], strict=False):
             triangle = shapely.Polygon([p, v, n])
