@@ -12,3 +12,6 @@ Precision = Literal["auto", "fp32", "bf16", "fp16", "int8"]
 
 Augmentation = Literal["none", "flips", "d4"]
 """Views of a tile that are averaged: itself, its 4 reflections, or its 8 symmetries."""
+
+Simplification = Literal["visvalingam", "douglas-peucker"]
+"""Which vertices of a border are left out."""

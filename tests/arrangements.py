@@ -10,7 +10,7 @@ import shapely
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from geoseg.arcs.shapes import Arcs
+from geoseg.polygons.shapes import Arcs
 
 Labels = NDArray[np.uint8]
 Point = tuple[int, int]

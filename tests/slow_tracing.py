@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 from scipy import ndimage
 
-from geoseg.arcs.shapes import AT_BOTTOM, AT_TOP, CLOSED, CONFIDENCE_UNIT, Fragments, PatchTable
+from geoseg.polygons.shapes import AT_BOTTOM, AT_TOP, CLOSED, CONFIDENCE_UNIT, Fragments, PatchTable
 
 STEPS = ((1, 0), (0, 1), (-1, 0), (0, -1))  # east, south, west, north
 LEFT_PIXEL = ((0, -1), (0, 0), (-1, 0), (-1, -1))  # of an edge that leaves the corner (0, 0), as (column, row)

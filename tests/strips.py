@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from rasterio import features
 from scipy import ndimage
 
-from geoseg.arcs.shapes import AT_BOTTOM, AT_TOP, CLOSED, Fragments, PatchTable, Shapes
-from geoseg.arcs.tracing import trace_strip
+from geoseg.polygons.shapes import AT_BOTTOM, AT_TOP, CLOSED, Fragments, PatchTable, Shapes
+from geoseg.polygons.tracing import trace_strip
 
 Labels = NDArray[np.uint8]
 Point = tuple[float, float]

@@ -24,6 +24,7 @@ import pytest
 
 import geoseg
 from geoseg.cli import console, main
+from geoseg.cli.options import parse_minima
 from geoseg.cli.progress import ProgressBar, duration, progress_bar
 from geoseg.errors import OutputExistsError, RasterError
 from geoseg.inference import Estimate, Outcome, Settings
@@ -218,14 +219,35 @@ def test_a_dry_run_of_a_folder_is_a_list(run: Run, fake: Any, tmp_path: Path) ->
     assert [r["scene"] for r in records] == ["only.tif"]
 
 
-@pytest.mark.parametrize("name", ["vectorize", "evaluate", "info"])
+@pytest.mark.parametrize("name", ["evaluate", "info"])
 def test_parameters_are_named_as_in_python(name: str) -> None:
     from importlib import import_module
 
     command = inspect.signature(getattr(import_module(f"geoseg.cli.{name}"), name)).parameters
     function = inspect.signature(getattr(geoseg, name)).parameters
     assert set(command) - {"json", "_debug"} <= set(function)
-    assert set(function) - set(command) <= {"progress", "strip_height", "window"}
+    assert set(function) - set(command) <= {"progress", "window"}
+
+
+def test_options_are_named_as_in_python() -> None:
+    from geoseg.cli.vectorize import vectorize
+    from geoseg.vectorization import Choices
+
+    command = set(inspect.signature(vectorize).parameters) - {"json", "_debug", "raster", "output", "overwrite"}
+    assert command == set(Choices.__annotations__) - {"strip_height"}
+
+
+@pytest.mark.parametrize(
+    ("text", "minima"),
+    [
+        (None, 0.0),
+        ("20", 20.0),
+        ("building=20,forest=500", {"building": 20.0, "forest": 500.0}),
+        ("10, 4 = 2.5", {"*": 10.0, "4": 2.5}),
+    ],
+)
+def test_minima_by_class(text: str | None, minima: object) -> None:
+    assert parse_minima(text) == minima
 
 
 def test_json_goes_to_stdout_and_has_null_for_nan(run: Run, fake: Any) -> None:

@@ -29,7 +29,10 @@ def polygons(shapes: Shapes) -> list[shapely.Polygon]:
     """As shapely has them."""
     found = []
     for first, last in zip(shapes.polygons[:-1], shapes.polygons[1:], strict=True):
-        rings = [shapes.points[a:b] for a, b in zip(shapes.rings[first:last], shapes.rings[first + 1 : last + 1], strict=True)]
+        rings = [
+            shapes.points[a:b]
+            for a, b in zip(shapes.rings[first:last], shapes.rings[first + 1 : last + 1], strict=True)
+        ]
         found.append(shapely.Polygon(rings[0], rings[1:]))
     return found
 

@@ -12,9 +12,9 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from geoseg.arcs import merging_flight
-from geoseg.arcs.filling import fill_holes
 from geoseg.errors import ParameterError
+from geoseg.polygons import merging_flight
+from geoseg.polygons.filling import fill_holes
 
 Labels = NDArray[np.uint8]
 

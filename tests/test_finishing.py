@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from slow_tracing import slow_strips
 
-from geoseg.arcs.finishing import multi_wkb, normalized, to_wkb
-from geoseg.arcs.joining import SeamJoiner
-from geoseg.arcs.shapes import PatchTable, Shapes
+from geoseg.polygons.finishing import multi_wkb, normalized, to_wkb
+from geoseg.polygons.joining import SeamJoiner
+from geoseg.polygons.shapes import PatchTable, Shapes
 
 rasters = st.tuples(st.integers(1, 10), st.integers(1, 10), st.integers(1, 4)).flatmap(
     lambda s: hnp.arrays(np.uint8, s[:2], elements=st.integers(0, s[2]))

@@ -15,10 +15,10 @@ import geoseg
 PACKAGE = Path(geoseg.__file__).parent
 
 LAYERS = (
-    {"choices", "disk", "durable", "errors", "legend", "memory", "processors", "tiling"},
+    {"choices", "disk", "durable", "errors", "legend", "memory", "processors", "threads", "tiling"},
     {"blending", "normalization", "metrics", "config"},
-    {"grids", "polygons", "qgis"},
-    {"rasters", "parts", "tracing", "geopackage", "samplers", "models", "predictors"},
+    {"grids", "measuring", "polygons", "polynomials", "qgis"},
+    {"rasters", "parts", "vectors", "samplers", "models", "predictors"},
     {"inference", "vectorization", "evaluation", "training", "synthetic", "inspection", "doctor", "pictures"},
     {"__init__", "__main__", "cli"},
 )

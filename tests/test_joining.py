@@ -10,11 +10,11 @@ from rasterio import features
 from scipy import ndimage
 from slow_tracing import slow_strips
 
-from geoseg.arcs.finishing import normalized
-from geoseg.arcs.joining import SeamJoiner
-from geoseg.arcs.shapes import CONFIDENCE_UNIT, PatchTable, Shapes
-from geoseg.arcs.tracing import trace_strip
 from geoseg.errors import VectorError
+from geoseg.polygons.finishing import normalized
+from geoseg.polygons.joining import SeamJoiner
+from geoseg.polygons.shapes import CONFIDENCE_UNIT, PatchTable, Shapes
+from geoseg.polygons.tracing import trace_strip
 
 ALL = set(range(1, 256))
 

@@ -16,11 +16,11 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from geoseg.arcs import merging_flight, survey_records
-from geoseg.arcs.merging import merge_small
-from geoseg.arcs.survey_bands import Strips, restrip
-from geoseg.arcs.surveying import Survey
 from geoseg.errors import OutputError, ParameterError
+from geoseg.polygons import merging_flight, survey_records
+from geoseg.polygons.merging import merge_small
+from geoseg.polygons.survey_bands import Strips, restrip
+from geoseg.polygons.surveying import Survey
 
 Labels = NDArray[np.uint8]
 

@@ -11,9 +11,9 @@ from arrangements import Labels, Raster, Strip, check_planar, drawings, faces, l
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from geoseg.arcs.shapes import Arcs
-from geoseg.arcs.simplification import Method, simplify_arcs
 from geoseg.errors import ParameterError
+from geoseg.polygons.shapes import Arcs
+from geoseg.polygons.simplification import Method, simplify_arcs
 
 METHODS: tuple[Method, ...] = ("visvalingam", "douglas-peucker")
 methods = st.sampled_from(METHODS)

@@ -11,10 +11,10 @@ from arrangements import Labels, Raster, Strip, check_planar, faces, lines, patt
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from geoseg.arcs.shapes import Arcs, Offsets, Points
-from geoseg.arcs.simplification import simplify_arcs
-from geoseg.arcs.smoothing import MOST_ITERATIONS, smooth_arcs
 from geoseg.errors import ParameterError
+from geoseg.polygons.shapes import Arcs, Offsets, Points
+from geoseg.polygons.simplification import simplify_arcs
+from geoseg.polygons.smoothing import MOST_ITERATIONS, smooth_arcs
 
 Chain = list[list[float]]
 

@@ -31,10 +31,10 @@ from strips import (
     unit_steps,
 )
 
-from geoseg.arcs.labelling import label_strip
-from geoseg.arcs.shapes import Arcs
-from geoseg.arcs.tracing import trace_strip
 from geoseg.errors import ParameterError
+from geoseg.polygons.labelling import label_strip
+from geoseg.polygons.shapes import Arcs
+from geoseg.polygons.tracing import trace_strip
 
 
 @given(rasters())

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from rasterio.features import rasterize
 from scipy import ndimage
 
-from geoseg import memory, vectorization
+from geoseg import memory
 from geoseg.errors import (
     GeosegError,
     OutputError,
@@ -264,13 +264,6 @@ def test_a_value_that_the_legend_does_not_name(tmp_path: Path) -> None:
         vectorize(path)
 
 
-def test_batches_change_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = save(tmp_path, make_labels())
-    once = load(vectorize(path, strip_height=13))
-    monkeypatch.setattr(vectorization, "_BATCH", 6)
-    assert load(vectorize(path, tmp_path / "b.gpkg", strip_height=13)).equals(once)
-
-
 def test_progress_counts_pixels(tmp_path: Path) -> None:
     calls: list[tuple[int, int]] = []
     vectorize(save(tmp_path, make_labels()), strip_height=25, progress=lambda *c: calls.append(c))
@@ -299,7 +292,7 @@ def test_outputs_are_checked_before_any_work(tmp_path: Path) -> None:
 def test_missing_memory_is_said_with_figures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = save(tmp_path, make_labels(600, 800))
     monkeypatch.setattr(memory, "free_memory", lambda: 1_000_000)
-    with pytest.raises(ResourceError, match=r"600×800 pixels needs about 0\.0 GiB .* but 0\.0 GiB"):
+    with pytest.raises(ResourceError, match=r"strips of 600×800 pixels needs about 0\.1 GiB .* but 0\.0 GiB"):
         vectorize(path)
     assert not (tmp_path / "lc.gpkg").exists()
 

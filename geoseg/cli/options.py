@@ -88,3 +88,19 @@ def parse_gsd(text: str) -> float | str:
     except ValueError:
         message = f"{text!r} is neither native nor auto nor a pixel size in metres such as 0.3"
         raise typer.BadParameter(message, param_hint="--gsd") from None
+
+
+def parse_minima(text: str | None) -> float | dict[str | int, float]:
+    """``20`` as a minimum for all classes, ``10,forest=500`` as minima by class, ``*`` standing for all others."""
+    minima: dict[str | int, float] = {}
+    for part in (text or "0").split(","):
+        name, _, value = part.rpartition("=")
+        try:
+            area = float(value)
+        except ValueError:
+            area = -1.0
+        if not 0 <= area < float("inf"):
+            message = f"{text!r} is neither an area such as 20 nor areas by class such as building=20,forest=500"
+            raise typer.BadParameter(message, param_hint="--min-area")
+        minima[name.strip() or "*"] = area
+    return minima["*"] if set(minima) == {"*"} else minima

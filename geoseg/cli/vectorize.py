@@ -1,22 +1,36 @@
-"""``geoseg vectorize``: class raster -> GeoPackage."""
+"""``geoseg vectorize``: class raster -> polygons."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from geoseg.choices import Simplification
 from geoseg.cli import console
-from geoseg.cli.options import Debug, Json, Overwrite
+from geoseg.cli.options import Debug, Json, Overwrite, parse_minima
 from geoseg.cli.progress import progress_bar
 
 
 def vectorize(
-    raster: Annotated[str, typer.Argument(help="Class raster, such as geoseg predict writes.", metavar="RASTER")],
+    raster: Annotated[
+        str,
+        typer.Argument(help="Class raster of geoseg predict, or any of one uint8 band.", metavar="RASTER"),
+    ],
     *,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="GeoPackage to write.  [default: RASTER.gpkg]", metavar="FILE")
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="GeoPackage (.gpkg), FlatGeobuf (.fgb) or GeoParquet (.parquet) to write.  [default: RASTER.gpkg]",
+            metavar="FILE",
+        ),
+    ] = None,
+    legend: Annotated[
+        Path | None,
+        typer.Option(help="Names and colours: YAML, JSON or QML.  [default: what RASTER says]", metavar="FILE"),
     ] = None,
     confidence: Annotated[
         Path | None,
@@ -25,31 +39,63 @@ def vectorize(
         ),
     ] = None,
     min_area: Annotated[
-        float, typer.Option(help="Merge patches below this area into a neighbour, in m².", min=0.0, metavar="M2")
+        str | None,
+        typer.Option(
+            help="Merge patches below this area in m² into a neighbour; by class: building=20,forest=500.",
+            metavar="M2",
+        ),
+    ] = None,
+    fill_holes: Annotated[
+        float, typer.Option(help="Fill holes in polygons below this area, in m².", min=0.0, metavar="M2")
     ] = 0.0,
     simplify: Annotated[
         float, typer.Option(help="Simplify shared borders by about this distance, in m.", min=0.0, metavar="M")
     ] = 0.0,
+    simplify_method: Annotated[
+        Simplification, typer.Option(help="By the area that a corner cuts off, or by distance.")
+    ] = "visvalingam",
+    smooth: Annotated[int, typer.Option(help="Cut the corners of shared borders N times.", metavar="N")] = 0,
+    classes: Annotated[
+        str | None, typer.Option(help="Only these classes, by name or id: water,forest.", metavar="LIST")
+    ] = None,
+    split_by_class: Annotated[bool, typer.Option("--split-by-class", help="A layer for each class.")] = False,
+    dissolve: Annotated[bool, typer.Option("--dissolve", help="One multipolygon for each class.")] = False,
+    max_vertices: Annotated[
+        int | None, typer.Option(help="Cut polygons with more vertices along a grid.", metavar="N")
+    ] = None,
+    to_crs: Annotated[
+        str | None, typer.Option(help="CRS of the polygons, e.g. EPSG:4326.  [default: the raster's]", metavar="CRS")
+    ] = None,
+    threads: Annotated[
+        int | None, typer.Option(help="Threads that trace.  [default: one for each processor]", metavar="N")
+    ] = None,
     overwrite: Overwrite = False,
     json: Json = False,
     _debug: Debug = False,
 ) -> None:
-    """Turn a class raster into polygons.
+    """Turn a class raster into polygons without gaps and overlaps.
 
-    Prints the path of the GeoPackage.
+    Prints the path of the file.
     """
     import geoseg
 
+    choices: dict[str, Any] = {
+        "legend": legend,
+        "confidence": confidence,
+        "min_area": parse_minima(min_area),
+        "fill_holes": fill_holes,
+        "simplify": simplify,
+        "simplify_method": simplify_method,
+        "smooth": smooth,
+        "classes": None if classes is None else [name.strip() for name in classes.split(",")],
+        "split_by_class": split_by_class,
+        "dissolve": dissolve,
+        "max_vertices": max_vertices,
+        "to_crs": to_crs,
+        "threads": threads,
+    }
     with progress_bar("vectorize") as progress:
-        path = geoseg.vectorize(
-            raster,
-            output,
-            confidence=confidence,
-            min_area=min_area,
-            simplify=simplify,
-            overwrite=overwrite,
-            progress=progress,
-        )
+        path = geoseg.vectorize(raster, output, overwrite=overwrite, progress=progress, **choices)
     if json:
         console.print_json({"output": path})
     else:

@@ -11,8 +11,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from geoseg.arcs.labelling import Runs
-from geoseg.arcs.survey_bands import Bytes, Ints, Longs
+from geoseg.polygons.labelling import Runs
+from geoseg.polygons.survey_bands import Bytes, Ints, Longs
 
 Flags = NDArray[np.bool_]
 

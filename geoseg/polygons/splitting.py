@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from geoseg.arcs.shapes import Offsets, Points
+from geoseg.polygons.shapes import Offsets, Points
 
 
 @njit(cache=True, nogil=True)

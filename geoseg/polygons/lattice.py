@@ -12,7 +12,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from geoseg.arcs.labelling import Bytes, Index, Ints, Runs
+from geoseg.polygons.labelling import Bytes, Index, Ints, Runs
 
 EAST, SOUTH, WEST, NORTH = range(4)
 """Directions along borders, clockwise on screen; bit ``1 << direction`` of a mask says that a border leaves there."""

@@ -6,9 +6,9 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from geoseg.arcs.pieces import Pieces
-from geoseg.arcs.shapes import Fragments, PatchTable, Shapes
 from geoseg.errors import VectorError
+from geoseg.polygons.pieces import Pieces
+from geoseg.polygons.shapes import Fragments, PatchTable, Shapes
 
 Ints = npt.NDArray[np.int32]
 

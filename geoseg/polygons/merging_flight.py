@@ -1,8 +1,8 @@
 """Patches in flight: the part of the graph of patches that decides about rows which cannot be given out yet.
 
 The nodes of the graph are patches, its edges the pixel edges that two of them share. Only nodes that are not *settled*
-keep edges. A rule (:mod:`geoseg.arcs.merging`, :mod:`geoseg.arcs.filling`) settles nodes by and by; rows whose nodes
-are all settled are given out, and what nothing refers to any more is dropped.
+keep edges. A rule (:mod:`geoseg.polygons.merging`, :mod:`geoseg.polygons.filling`) settles nodes by and by; rows whose
+nodes are all settled are given out, and what nothing refers to any more is dropped.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from geoseg.arcs.labelling import Runs
-from geoseg.arcs.merging_graph import Edges, Flags, Nodes, add_rows, copy_edges, count_kept, roots_of
-from geoseg.arcs.survey_bands import AreaUnits, Band, Bytes, Ints, Parts
-from geoseg.arcs.survey_records import Record
-from geoseg.arcs.surveying import Survey
+from geoseg.polygons.labelling import Runs
+from geoseg.polygons.merging_graph import Edges, Flags, Nodes, add_rows, copy_edges, count_kept, roots_of
+from geoseg.polygons.survey_bands import AreaUnits, Band, Bytes, Ints, Parts
+from geoseg.polygons.survey_records import Record
+from geoseg.polygons.surveying import Survey
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from geoseg.arcs.labelling import Ints, Runs
+from geoseg.polygons.labelling import Ints, Runs
 
 Flags = NDArray[np.bool_]
 

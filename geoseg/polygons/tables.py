@@ -6,8 +6,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from geoseg.arcs.labelling import Ints, Longs, Runs
-from geoseg.arcs.shapes import CONFIDENCE_UNIT, PatchTable
+from geoseg.polygons.labelling import Ints, Longs, Runs
+from geoseg.polygons.shapes import CONFIDENCE_UNIT, PatchTable
 
 Float = NDArray[np.float32]
 

@@ -7,9 +7,9 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from geoseg.arcs.labelling import Index, Ints, Longs
-from geoseg.arcs.lattice import BELOW, CROSSING, NORTH, STRAIGHT_DOWN, Lattice
-from geoseg.arcs.shapes import Flags, Points
+from geoseg.polygons.labelling import Index, Ints, Longs
+from geoseg.polygons.lattice import BELOW, CROSSING, NORTH, STRAIGHT_DOWN, Lattice
+from geoseg.polygons.shapes import Flags, Points
 
 
 class Reshaped(NamedTuple):
@@ -18,7 +18,7 @@ class Reshaped(NamedTuple):
     Attributes:
         points: (V', 2) float64 x, y.
         starts: (A + 1,) int64, arc ``i`` is ``points[starts[i]:starts[i + 1]]``; its ends are as before.
-        of_dart: As in :class:`geoseg.arcs.chains.Chains`.
+        of_dart: As in :class:`geoseg.polygons.chains.Chains`.
         is_end: As there.
     """
 

@@ -4,8 +4,8 @@ A vertex is removed only where the triangle that it makes with its neighbours on
 arc had from the beginning, and none that its own arc still has. Then simplified arcs touch at their ends only:
 
 Let A be simplified and B as traced. A removal replaces two sides of a triangle by the third; no edge of B crosses the
-two, none ends in the triangle, so none crosses the third (see :mod:`geoseg.arcs.triangles`), and no edge of A itself
-either. So all of A' is free of B. Now A' stays and B is simplified: its triangles hold no vertex of A, so none of A',
+two, none ends in the triangle, so none crosses the third (see :mod:`geoseg.polygons.triangles`), and no edge of A
+itself either. So all of A' is free of B. Now A' stays and B is simplified: its triangles hold no vertex of A, so none of A',
 and by the same argument B' is free of A'. Nothing was swept over, so every arc keeps what it has on its left and right.
 Two arcs could only come to be the same: as the bare chord between the same two ends, which therefore no arc becomes
 that shares its ends with another. What is done to an arc depends on the borders around it and not on what was done to
@@ -25,9 +25,9 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from geoseg.arcs.shapes import Arcs, Flags, Lattice, Offsets
-from geoseg.arcs.triangles import Marks, holds_vertex
 from geoseg.errors import ParameterError
+from geoseg.polygons.shapes import Arcs, Flags, Lattice, Offsets
+from geoseg.polygons.triangles import Marks, holds_vertex
 
 Numbers = npt.NDArray[np.int64]
 

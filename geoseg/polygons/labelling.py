@@ -2,7 +2,7 @@
 
 Everything after the one look at every pixel works on runs, which are several times fewer: the union-find here (two
 passes over runs, He, Chao and Suzuki 2008, DOI 10.1109/TIP.2008.919369) and the borders in
-:mod:`geoseg.arcs.tracing`.
+:mod:`geoseg.polygons.tracing`.
 """
 
 from __future__ import annotations

@@ -15,9 +15,9 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from geoseg.arcs.survey_bands import AreaUnits, Band, Bytes, Ints, Longs, Parts, Strips, read_bands
-from geoseg.arcs.survey_records import Record, Records
 from geoseg.errors import ParameterError
+from geoseg.polygons.survey_bands import AreaUnits, Band, Bytes, Ints, Longs, Parts, Strips, read_bands
+from geoseg.polygons.survey_records import Record, Records
 
 
 class Survey:

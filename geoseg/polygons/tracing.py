@@ -11,15 +11,15 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from geoseg.arcs.chains import find_chains, mark_vertices
-from geoseg.arcs.labelling import Bytes, Ints, Longs, Runs, find_runs, number_runs
-from geoseg.arcs.lattice import NORTH, SOUTH, Lattice, Pins, find_lattice
-from geoseg.arcs.outlines import Reshaped, draw, trim
-from geoseg.arcs.rings import Flags, Pieces, Rings, walk
-from geoseg.arcs.seams import Seams, find_seams, spread_last_row
-from geoseg.arcs.shapes import AT_BOTTOM, AT_TOP, CLOSED, Arcs, Fragments, PatchTable, Points, Shapes
-from geoseg.arcs.tables import describe_patches
 from geoseg.errors import ParameterError
+from geoseg.polygons.chains import find_chains, mark_vertices
+from geoseg.polygons.labelling import Bytes, Ints, Longs, Runs, find_runs, number_runs
+from geoseg.polygons.lattice import NORTH, SOUTH, Lattice, Pins, find_lattice
+from geoseg.polygons.outlines import Reshaped, draw, trim
+from geoseg.polygons.rings import Flags, Pieces, Rings, walk
+from geoseg.polygons.seams import Seams, find_seams, spread_last_row
+from geoseg.polygons.shapes import AT_BOTTOM, AT_TOP, CLOSED, Arcs, Fragments, PatchTable, Points, Shapes
+from geoseg.polygons.tables import describe_patches
 
 ShapeArcs = Callable[[Arcs, Bytes], tuple[Points, Longs]]
 

@@ -14,8 +14,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from geoseg.arcs.labelling import Runs, find_runs, number_runs
 from geoseg.errors import ParameterError
+from geoseg.polygons.labelling import Runs, find_runs, number_runs
 
 Bytes = NDArray[np.uint8]
 Ints = NDArray[np.int32]

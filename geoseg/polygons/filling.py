@@ -30,11 +30,11 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from geoseg.arcs.merging_flight import settle_strips
-from geoseg.arcs.merging_graph import Edges, Flags, Nodes
-from geoseg.arcs.survey_bands import AreaUnits, Ints, Longs, Parts, Strips
-from geoseg.arcs.surveying import Survey
 from geoseg.errors import ParameterError
+from geoseg.polygons.merging_flight import settle_strips
+from geoseg.polygons.merging_graph import Edges, Flags, Nodes
+from geoseg.polygons.survey_bands import AreaUnits, Ints, Longs, Parts, Strips
+from geoseg.polygons.surveying import Survey
 
 
 def fill_holes(

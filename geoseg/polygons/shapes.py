@@ -106,7 +106,7 @@ class Shapes:
         points: (V, 2) float64 x, y. A ring does not repeat its first point.
         rings: (R + 1,) int64, ring ``i`` is ``points[rings[i]:rings[i + 1]]``.
         polygons: (N + 1,) int64, polygon ``i`` is made of the rings ``polygons[i]`` to ``polygons[i + 1]``, in any
-            order before :func:`geoseg.arcs.finishing.normalized`.
+            order before :func:`geoseg.polygons.finishing.normalized`.
         table: N patches.
     """
 

@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from geoseg.arcs.shapes import AT_BOTTOM, AT_TOP, CLOSED, Flags, Fragments, Offsets, Points
-from geoseg.arcs.splitting import split_ring
 from geoseg.errors import VectorError
+from geoseg.polygons.shapes import AT_BOTTOM, AT_TOP, CLOSED, Flags, Fragments, Offsets, Points
+from geoseg.polygons.splitting import split_ring
 
 Ints = npt.NDArray[np.int32]
 Sides = npt.NDArray[np.uint8]

@@ -13,8 +13,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from geoseg.arcs.labelling import Bytes, Index, Ints, Longs, Runs
-from geoseg.arcs.lattice import BELOW, CROSSING, EAST, NORTH, SOUTH, Lattice
+from geoseg.polygons.labelling import Bytes, Index, Ints, Longs, Runs
+from geoseg.polygons.lattice import BELOW, CROSSING, EAST, NORTH, SOUTH, Lattice
 
 Flags = NDArray[np.bool_]
 

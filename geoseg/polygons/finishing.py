@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from geoseg.arcs.shapes import Offsets, Points, Shapes
+from geoseg.polygons.shapes import Offsets, Points, Shapes
 
 Bytes = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float64]

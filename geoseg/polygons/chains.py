@@ -7,10 +7,10 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from geoseg.arcs.labelling import Bytes, Index, Ints, Longs
-from geoseg.arcs.lattice import EAST, SOUTH, WEST, Lattice
-from geoseg.arcs.rings import next_vertex
-from geoseg.arcs.shapes import Arcs, Flags
+from geoseg.polygons.labelling import Bytes, Index, Ints, Longs
+from geoseg.polygons.lattice import EAST, SOUTH, WEST, Lattice
+from geoseg.polygons.rings import next_vertex
+from geoseg.polygons.shapes import Arcs, Flags
 
 
 class Chains(NamedTuple):

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from geoseg.arcs.shapes import Arcs, Flags, Lattice, Offsets, Points
-from geoseg.arcs.triangles import Marks, holds_vertex
 from geoseg.errors import ParameterError
+from geoseg.polygons.shapes import Arcs, Flags, Lattice, Offsets, Points
+from geoseg.polygons.triangles import Marks, holds_vertex
 
 MOST_ITERATIONS = 8
 """Every iteration doubles the vertices."""
@@ -20,7 +20,7 @@ def smooth_arcs(arcs: Arcs, marks: Marks, top: int, *, iterations: int, pin_rows
     and ``m2`` of its edges (Chaikin 1974; in the limit a quadratic B-spline). They lie in the triangle ``m1 b m2``. If
     that holds another vertex, of any arc, the corner is cut within half the distance, a quarter, and so on; where the
     sides are below 1 px no lattice point can be in it. Nothing crosses or touches then: no edge enters the triangle of
-    a corner (see :mod:`geoseg.arcs.triangles`), and two triangles that no edge enters, neither holding the other's
+    a corner (see :mod:`geoseg.polygons.triangles`), and two triangles that no edge enters, neither holding the other's
     corner, could only overlap by their third sides crossing, which two straight lines do at most once.
 
     A loop without a node on it is cut at its first point too; it begins elsewhere afterwards. One that begins on a line
@@ -35,7 +35,7 @@ def smooth_arcs(arcs: Arcs, marks: Marks, top: int, *, iterations: int, pin_rows
         pin_rows: Rows between lines of pins; 0 = none.
 
     Returns:
-        (V', 2) points x, y and (A + 1,) offsets, as in :class:`geoseg.arcs.shapes.Arcs`.
+        (V', 2) points x, y and (A + 1,) offsets, as in :class:`geoseg.polygons.shapes.Arcs`.
 
     Raises:
         ParameterError: Too many or too few iterations.

@@ -1,0 +1,93 @@
+"""Polygons in pixels to features in the world."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyproj
+from affine import Affine
+from numpy.typing import NDArray
+
+from geoseg.errors import ParameterError
+from geoseg.grids import Grid
+from geoseg.polygons.cutting import cut_shapes
+from geoseg.polygons.finishing import normalized, to_wkb
+from geoseg.polygons.shapes import PatchTable, Shapes
+from geoseg.vectors import Features
+
+Points = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """N polygons, ready to be written.
+
+    Attributes:
+        features: What is written.
+        table: What was counted in their patches.
+    """
+
+    features: Features
+    table: PatchTable
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def take(self, indices: NDArray[np.intp]) -> Described:
+        """The polygons at ``indices``, (M,), in that order."""
+        return Described(self.features.take(indices), self.table.take(indices))
+
+
+class Describer:
+    """Turns polygons in pixel coordinates into features in the world. Threads may share it.
+
+    Args:
+        grid: Of the raster.
+        crs: To give the polygons in; None for the raster's own.
+        confidence: Whether features have a mean confidence.
+        max_vertices: Polygons with more are cut.
+    """
+
+    def __init__(self, grid: Grid, crs: pyproj.CRS | None, confidence: bool, max_vertices: int | None) -> None:
+        self._grid = grid
+        self._crs = crs
+        self._confidence = confidence
+        self._max_vertices = max_vertices
+
+    def __call__(self, shapes: Shapes) -> Described:
+        """Features of ``shapes`` in the order of their first pixels, which no strip and no thread changes."""
+        shapes = normalized(shapes.take(np.argsort(shapes.table.first, kind="stable")))
+        if self._max_vertices is not None:
+            shapes = normalized(cut_shapes(shapes, self._max_vertices))
+        world = self._to_world(shapes.points)
+        area, perimeter = self._grid.measure_rings(world, shapes.rings, shapes.polygons)
+        wkb, offsets = to_wkb(self._to_crs(world), shapes.rings, shapes.polygons)
+        features = Features(
+            wkb=wkb,
+            offsets=offsets,
+            class_id=shapes.table.class_id.astype(np.int32),
+            area_m2=area,
+            perimeter_m=perimeter,
+            pixel_count=shapes.table.pixels,
+            mean_confidence=shapes.table.mean_confidence() if self._confidence else None,
+        )
+        return Described(features, shapes.table)
+
+    def _to_world(self, points: Points) -> Points:
+        # QGIS shows a raster that has no place at all with its first row at y = 0 and y upwards: so do we.
+        nowhere = self._grid.transform == Affine.identity() and not self._grid.gcps
+        return points * (1, -1) if nowhere else self._grid.to_world(points)
+
+    def _to_crs(self, points: Points) -> Points:
+        if self._crs is None:
+            return points
+        # One for each call: transformers are not shared between threads.
+        transformer = pyproj.Transformer.from_crs(pyproj.CRS(self._grid.crs_wkt), self._crs, always_xy=True)
+        moved = np.column_stack(transformer.transform(points[:, 0], points[:, 1]))
+        if not np.isfinite(moved).all():
+            lost = int((~np.isfinite(moved).all(axis=1)).sum())
+            raise ParameterError(
+                f"{lost} of {len(moved)} vertices have no place in {self._crs.name}; choose one that covers the raster"
+            )
+        return moved

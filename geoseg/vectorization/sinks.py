@@ -1,0 +1,126 @@
+"""Where features go: one layer, a layer for each class, or one multipolygon for each class."""
+
+from __future__ import annotations
+
+import struct
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import BinaryIO, cast
+
+import numpy as np
+
+from geoseg.errors import VectorError
+from geoseg.polygons.shapes import PatchTable
+from geoseg.vectorization.describing import Described
+from geoseg.vectors import Features, VectorWriter
+
+Sink = Callable[[Described], None]
+
+# SQLite stores no value larger than this, and neither does GDAL write one.
+_MOST_BYTES = 1_000_000_000
+
+_MULTIPOLYGON, _WKB_MULTIPOLYGON = struct.Struct("<BII"), 6
+
+
+def by_class(batch: Described) -> Iterator[tuple[int, Described]]:
+    """The polygons of each class, in ascending order of class ids."""
+    ids = batch.table.class_id
+    for class_id in np.unique(ids).tolist():
+        yield class_id, batch.take(np.flatnonzero(ids == class_id))
+
+
+def layer_sink(writer: VectorWriter, layer_of: Mapping[int, int]) -> Sink:
+    """Writes every feature into the layer of its class.
+
+    Args:
+        writer: Of the output.
+        layer_of: Layer by class id; empty where there is one layer for all.
+    """
+
+    def write(batch: Described) -> None:
+        if not layer_of:
+            writer.write(batch.features)
+            return
+        for class_id, some in by_class(batch):
+            writer.write(some.features, layer_of[class_id])
+
+    return write
+
+
+@contextmanager
+def dissolving_sink(target: Sink, folder: Path) -> Iterator[Sink]:
+    """Holds polygons back and gives ``target`` one multipolygon for each class when the block ends without an error.
+
+    Polygons of one class touch at corners at most, since a patch is all that is connected: side by side they are a
+    valid multipolygon. They wait in unnamed files in ``folder``, so memory holds one class at a time.
+    """
+    with ExitStack() as stack:
+        classes: dict[int, _Class] = {}
+
+        def collect(batch: Described) -> None:
+            for class_id, some in by_class(batch):
+                if class_id not in classes:
+                    spool = stack.enter_context(tempfile.TemporaryFile(dir=folder))
+                    classes[class_id] = _Class(cast("BinaryIO", spool))
+                classes[class_id].add(some)
+
+        yield collect
+        for _, found in sorted(classes.items()):
+            target(found.dissolved())
+
+
+class _Class:
+    """All polygons of a class."""
+
+    def __init__(self, spool: BinaryIO) -> None:
+        self._spool = spool
+        self._count = 0
+        self._area = self._perimeter = 0.0
+        self._tables: list[PatchTable] = []
+        self._has_confidence = False
+
+    def add(self, batch: Described) -> None:
+        """Append the polygons of ``batch``."""
+        features = batch.features
+        self._spool.write(features.wkb.tobytes())
+        self._count += len(batch)
+        self._area += float(features.area_m2.sum())
+        self._perimeter += float(features.perimeter_m.sum())
+        self._tables = [_sum([*self._tables, batch.table])]
+        self._has_confidence = features.mean_confidence is not None
+
+    def dissolved(self) -> Described:
+        """The one feature of the class.
+
+        Raises:
+            VectorError: It is too large for any format.
+        """
+        (table,) = self._tables
+        size = self._spool.tell() + _MULTIPOLYGON.size
+        if size > _MOST_BYTES:
+            raise VectorError(
+                f"the multipolygon of class {table.class_id[0]} takes {size / 1e9:.1f} GB, more than any file holds; "
+                "leave dissolve out, or simplify more"
+            )
+        self._spool.seek(0)
+        wkb = np.frombuffer(_MULTIPOLYGON.pack(1, _WKB_MULTIPOLYGON, self._count) + self._spool.read(), np.uint8)
+        features = Features(
+            wkb=wkb,
+            offsets=np.array([0, len(wkb)], np.int64),
+            class_id=table.class_id.astype(np.int32),
+            area_m2=np.array([self._area]),
+            perimeter_m=np.array([self._perimeter]),
+            pixel_count=table.pixels,
+            mean_confidence=table.mean_confidence() if self._has_confidence else None,
+        )
+        return Described(features, table)
+
+
+def _sum(tables: list[PatchTable]) -> PatchTable:
+    """One row for patches of one class."""
+    every = PatchTable.concatenate(tables)
+    sums = (getattr(every, name).sum(keepdims=True) for name in ("pixels", "confidence", "confident"))
+    pixels, confidence, confident = sums
+    return PatchTable(every.class_id[:1], pixels, every.first.min(keepdims=True), confidence, confident)
