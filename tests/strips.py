@@ -253,8 +253,8 @@ def expected_ends(labels: Labels, pin_rows: int, pin_cols: int) -> set[Point]:
         (x, y)
         for (x, y), others in borders_at(labels).items()
         if len(others) > 2
-        or (pin_rows and 0 < y < height and y % pin_rows == 0 and any(b[0] == x for b in others))
-        or (pin_cols and 0 < x < width and x % pin_cols == 0 and any(b[1] == y for b in others))
+        or (pin_rows and 0 < y < height and y % pin_rows == 0 and (x, y - 1) in others)
+        or (pin_cols and 0 < x < width and x % pin_cols == 0 and (x - 1, y) in others)
     }
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from numba import njit
 
 from geoseg.polygons.labelling import Bytes, Index, Ints, Longs
-from geoseg.polygons.lattice import EAST, SOUTH, WEST, Lattice
+from geoseg.polygons.lattice import EAST, NORTH, SOUTH, WEST, Lattice
 from geoseg.polygons.rings import next_vertex
 from geoseg.polygons.shapes import Arcs, Flags
 
@@ -63,8 +63,8 @@ def _find_ends(lattice: Lattice, top: int, width: int, pin_cols: int) -> Bytes:
     for v in range(1, len(masks)):
         x, mask = points[v, 0], masks[v]
         borders = (mask & 1) + (mask >> 1 & 1) + (mask >> 2 & 1) + (mask >> 3)
-        pinned = pin_cols > 0 and 0 < x < width and x % pin_cols == 0 and mask & 0b0101 != 0
-        ends[v] = borders != 2 or pinned or (cut[points[v, 1] - top] and mask & 0b1010 != 0)
+        pinned = pin_cols > 0 and 0 < x < width and x % pin_cols == 0 and mask & (1 << WEST) != 0
+        ends[v] = borders != 2 or pinned or (cut[points[v, 1] - top] and mask & (1 << NORTH) != 0)
     return ends
 
 

@@ -25,11 +25,11 @@ BELOW = 1 << NORTH
 
 
 class Pins(NamedTuple):
-    """Where arcs are cut besides at nodes.
+    """Where arcs are cut besides at nodes: where they come to certain lines inside the raster from above or the left.
 
     Attributes:
-        rows: Every point with a vertical border on a line y = k · rows inside the raster is a pin; 0 for no such lines.
-        cols: Every point with a horizontal border on a line x = k · cols inside it is a pin; 0 for no such lines.
+        rows: Every point on a line y = k · rows at which a vertical border ends from above is a pin; 0 for none.
+        cols: Every point on a line x = k · cols at which a horizontal border ends from the left is one; 0 for none.
     """
 
     rows: int
@@ -47,7 +47,7 @@ class Lattice(NamedTuple):
         links: (V, 2) int32, the vertices at the other ends of the borders to the south and to the north.
         masks: (V,) uint8, bit ``1 << direction`` for each border.
         below: (V,) int32, of a vertex with a border to the south the run to its lower right.
-        cut: (h + 1,) bool, lines from y = top on whose points with a vertical border are pins.
+        cut: (h + 1,) bool, lines from y = top on which there are pins.
         first_below: The first vertex on the line below the strip; V in the last strip.
         corners: Vertices with borders to the east and to the south, counted twice if there are no others.
         crossings: Vertices with four borders.

@@ -5,7 +5,7 @@ arc had from the beginning, and none that its own arc still has. Then simplified
 
 Let A be simplified and B as traced. A removal replaces two sides of a triangle by the third; no edge of B crosses the
 two, none ends in the triangle, so none crosses the third (see :mod:`geoseg.polygons.triangles`), and no edge of A
-itself either. So all of A' is free of B. Now A' stays and B is simplified: its triangles hold no vertex of A, so none of A',
+itself either. So all of A' is free of B. Now A' stays and B is simplified: its triangles hold no vertex of A or of A',
 and by the same argument B' is free of A'. Nothing was swept over, so every arc keeps what it has on its left and right.
 Two arcs could only come to be the same: as the bare chord between the same two ends, which therefore no arc becomes
 that shares its ends with another. What is done to an arc depends on the borders around it and not on what was done to

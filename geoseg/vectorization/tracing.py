@@ -67,11 +67,17 @@ def _shaper(strip: Strip, plan: Plan) -> Callable[[Arcs, NDArray[np.uint8]], tup
     def shape(arcs: Arcs, marks: NDArray[np.uint8]) -> tuple[Points, NDArray[np.int64]]:
         if plan.tolerance > 0:
             arcs = simplify_arcs(
-                arcs, marks, strip.top, tolerance=plan.tolerance, method=plan.method, pin_rows=plan.pin_rows
+                arcs,
+                marks,
+                strip.top,
+                tolerance=plan.tolerance,
+                method=plan.method,
+                pin_rows=plan.pin_rows,
+                pin_cols=plan.pin_cols,
             )
         if plan.smooth == 0:
             return arcs.points.astype(np.float64), arcs.starts
-        return smooth_arcs(arcs, marks, strip.top, iterations=plan.smooth)
+        return smooth_arcs(arcs, marks, strip.top, iterations=plan.smooth, pin_rows=plan.pin_rows)
 
     return shape
 
