@@ -140,6 +140,14 @@ class Shapes:
             PatchTable.concatenate([p.table for p in parts]),
         )
 
+    def part(self, begin: int, end: int) -> Shapes:
+        """The polygons from ``begin`` to before ``end``, not copied."""
+        rings = self.rings[self.polygons[begin] : self.polygons[end] + 1]
+        polygons = self.polygons[begin : end + 1]
+        every = slice(begin, end)
+        table = PatchTable(*(getattr(self.table, field.name)[every] for field in fields(PatchTable)))
+        return Shapes(self.points[rings[0] : rings[-1]], rings - rings[0], polygons - polygons[0], table)
+
     def take(self, indices: Indices) -> Shapes:
         """The polygons at ``indices``, (M,) integers, in that order."""
         rings, polygons = _gather(self.polygons, indices)

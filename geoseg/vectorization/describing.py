@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +18,9 @@ from geoseg.polygons.shapes import PatchTable, Shapes
 from geoseg.vectors import Features
 
 Points = NDArray[np.float64]
+
+# Vertices of a batch: what is made of them, and the memory for it, then stays in the processor's caches.
+_PORTION_POINTS = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +59,15 @@ class Describer:
         self._confidence = confidence
         self._max_vertices = max_vertices
 
-    def __call__(self, shapes: Shapes) -> Described:
-        """Features of ``shapes`` in the order of their first pixels, which no strip and no thread changes."""
-        shapes = normalized(shapes.take(np.argsort(shapes.table.first, kind="stable")))
+    def __call__(self, shapes: Shapes) -> tuple[Described, ...]:
+        """Features of ``shapes`` in batches, in the order of their first pixels, which no thread changes."""
+        order = np.argsort(shapes.table.first, kind="stable")
+        if (np.diff(order) < 0).any():
+            shapes = shapes.take(order)
+        return tuple(self._describe(portion) for portion in _portions(shapes))
+
+    def _describe(self, shapes: Shapes) -> Described:
+        shapes = normalized(shapes)
         if self._max_vertices is not None:
             shapes = normalized(cut_shapes(shapes, self._max_vertices))
         world = self._to_world(shapes.points)
@@ -91,3 +101,12 @@ class Describer:
                 f"{lost} of {len(moved)} vertices have no place in {self._crs.name}; choose one that covers the raster"
             )
         return moved
+
+
+def _portions(shapes: Shapes) -> Iterator[Shapes]:
+    """The same polygons, a few at a time."""
+    ends, begin = shapes.rings[shapes.polygons], 0
+    while begin < len(shapes):
+        end = max(begin + 1, int(np.searchsorted(ends, ends[begin] + _PORTION_POINTS, "right")) - 1)
+        yield shapes.part(begin, end)
+        begin = end

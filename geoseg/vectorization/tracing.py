@@ -40,12 +40,11 @@ def trace_strips(strips: Iterable[Strip], plan: Plan, describe: Describer, width
     with _pool(plan.threads) as submit:
         results = _in_order(strips, lambda strip: submit(_trace, strip, plan, describe), plan.threads)
         for strip, (inside, fragments) in results:
-            batches = inside, describe(joiner.add(fragments))
-            yield Traced(strip.end, tuple(batch for batch in batches if len(batch)))
+            yield Traced(strip.end, (*inside, *describe(joiner.add(fragments))))
     joiner.finish()
 
 
-def _trace(strip: Strip, plan: Plan, describe: Describer) -> tuple[Described, Fragments]:
+def _trace(strip: Strip, plan: Plan, describe: Describer) -> tuple[tuple[Described, ...], Fragments]:
     shapes, fragments = trace_strip(
         strip.labels,
         strip.top,
@@ -83,10 +82,10 @@ def _shaper(strip: Strip, plan: Plan) -> Callable[[Arcs, NDArray[np.uint8]], tup
 
 
 def _in_order(
-    strips: Iterable[Strip], start: Callable[[Strip], Future[tuple[Described, Fragments]]], threads: int
-) -> Iterator[tuple[Strip, tuple[Described, Fragments]]]:
+    strips: Iterable[Strip], start: Callable[[Strip], Future[tuple[tuple[Described, ...], Fragments]]], threads: int
+) -> Iterator[tuple[Strip, tuple[tuple[Described, ...], Fragments]]]:
     """Results in the order of the strips, no more than one strip waiting for each thread."""
-    waiting: deque[tuple[Strip, Future[tuple[Described, Fragments]]]] = deque()
+    waiting: deque[tuple[Strip, Future[tuple[tuple[Described, ...], Fragments]]]] = deque()
     for strip in strips:
         waiting.append((strip, start(strip)))
         if len(waiting) > threads:
@@ -97,7 +96,7 @@ def _in_order(
 
 
 @contextmanager
-def _pool(threads: int) -> Iterator[Callable[..., Future[tuple[Described, Fragments]]]]:
+def _pool(threads: int) -> Iterator[Callable[..., Future[tuple[tuple[Described, ...], Fragments]]]]:
     """Threads that end with the block; on an error what has not begun is dropped."""
     pool = ThreadPoolExecutor(threads, thread_name_prefix="trace")
     try:

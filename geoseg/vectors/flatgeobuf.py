@@ -7,8 +7,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pyogrio
-
 from geoseg.vectors.arrow import record_batches, schema_of
 from geoseg.vectors.description import GEOMETRY, Description
 from geoseg.vectors.features import Features
@@ -27,6 +25,7 @@ class FlatGeobufSink:
     def consume(self, batches: Iterator[tuple[Features, int]]) -> None:
         """Write all features."""
         import pyarrow as pa
+        import pyogrio
 
         about = self._description
         schema = schema_of(about, GEOMETRY, {"ARROW:extension:name": "geoarrow.wkb"})
@@ -50,4 +49,6 @@ class FlatGeobufSink:
 
     def stored(self) -> list[int]:
         """How many features GDAL finds."""
+        import pyogrio
+
         return [int(pyogrio.read_info(self._path, force_feature_count=True)["features"])]

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pyogrio
 from numpy.typing import NDArray
 
 from geoseg.errors import OutputError
@@ -82,6 +81,8 @@ class GeoPackageSink:
 
     def _create(self) -> None:
         """The file with its empty layers."""
+        import pyogrio  # here, in a thread, because it takes a third of a second
+
         about = self._description
         values: dict[str, type] = {"class_name": np.object_, "class_id": np.int32, "pixel_count": np.int64}
         with warnings.catch_warnings():

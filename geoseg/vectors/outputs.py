@@ -6,11 +6,10 @@ import glob
 import os
 import secrets
 import sqlite3
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-
-from pyogrio.errors import DataLayerError, DataSourceError
 
 from geoseg.durable import sync
 from geoseg.errors import GeosegError, OutputError, OutputExistsError, ParameterError
@@ -111,9 +110,17 @@ def write_errors(path: Path) -> Iterator[None]:
         yield
     except GeosegError:
         raise
-    except (DataSourceError, DataLayerError, sqlite3.Error, OSError) as error:
+    except Exception as error:
+        if not isinstance(error, (sqlite3.Error, OSError, *_errors_of_gdal())):
+            raise
         text = " ".join(str(error).split())[:300]
         raise OutputError(f"{path} cannot be written: {text}; is the disk full or the folder read-only?") from error
+
+
+def _errors_of_gdal() -> tuple[type[Exception], ...]:
+    """What pyogrio raises, where it was imported at all: that takes a third of a second."""
+    errors = sys.modules.get("pyogrio.errors")
+    return () if errors is None else (errors.DataSourceError, errors.DataLayerError)
 
 
 def _publish(path: Path, temporary: Path, overwrite: bool) -> None:

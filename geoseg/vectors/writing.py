@@ -20,7 +20,7 @@ from geoseg.vectors.geoparquet import GeoParquetSink
 from geoseg.vectors.outputs import FLATGEOBUF, GEOPACKAGE, layer_names, staged, style_of, write_errors
 
 # Batches that may wait for the thread that writes: enough to smooth, few enough for little memory.
-_WAITING = 2
+_WAITING = 16
 
 # SQLite reads no row above 10**9 bytes.
 _MOST_BYTES = 999_000_000
