@@ -270,6 +270,17 @@ def test_progress_counts_pixels(tmp_path: Path) -> None:
     assert calls == [(2000, 4800), (4000, 4800), (4800, 4800)]
 
 
+@pytest.mark.parametrize("options", [{"min_area": 500.0}, {"min_area": 500.0, "fill_holes": 900.0}])
+def test_progress_counts_every_pass(tmp_path: Path, options: dict[str, float]) -> None:
+    calls: list[tuple[int, int]] = []
+    vectorize(save(tmp_path, make_labels()), strip_height=25, progress=lambda *c: calls.append(c), **options)  # type: ignore[arg-type]
+    done = [d for d, _ in calls]
+    passes = 1 + len(options)
+    assert done == sorted(set(done))
+    assert done[-4:] == [4800 * (60 * (passes - 1) + rows) // (60 * passes) for rows in (0, 25, 50, 60)]
+    assert {total for _, total in calls} == {4800}
+
+
 @pytest.mark.parametrize(
     "options", [{"min_area": -1.0}, {"min_area": float("nan")}, {"simplify": float("inf")}, {"strip_height": 0}]
 )

@@ -20,6 +20,7 @@ from geoseg.rasters import ClassRaster, ConfidenceRaster, open_class_raster, rea
 from geoseg.tiling import Progress
 from geoseg.vectorization.companions import open_companion
 from geoseg.vectorization.describing import Describer
+from geoseg.vectorization.passes import Passes
 from geoseg.vectorization.plan import Plan, make_plan, parse_crs
 from geoseg.vectorization.settings import Choices, Settings
 from geoseg.vectorization.sinks import Sink, dissolving_sink, layer_sink
@@ -147,7 +148,8 @@ def _run(
 ) -> None:
     """Stream the raster through all steps."""
     height, width = source.grid.shape
-    strips = overlapped(_filtered(source, plan), height, plan.rows, companion)
+    passes = Passes(progress, height, width, surveys=(plan.minima is not None) + (plan.fill_holes > 0))
+    strips = overlapped(_filtered(source, plan, passes), height, plan.rows, companion)
     describe = Describer(source.grid, crs, companion is not None, plan.max_vertices)
     count = 0
     for traced in trace_strips(strips, plan, describe, width):
@@ -155,15 +157,14 @@ def _run(
             source.refuse_unknown(np.unique(batch.table.class_id).tolist())
             sink(batch)
             count += len(batch)
-        if progress is not None:
-            progress(traced.rows * width, height * width)
+        passes.traced(traced.rows)
     if not count:
         _log.warning("%s has no valid pixel: the output holds no polygon", source.name)
 
 
-def _filtered(source: ClassRaster, plan: Plan) -> Strips:
+def _filtered(source: ClassRaster, plan: Plan, passes: Passes) -> Strips:
     """The labels, small patches merged and holes filled."""
-    strips = label_strips(source)
+    strips = passes.counted(label_strips(source))
     if plan.minima is not None:
         strips = merge_small(strips, source.grid.row_areas(), plan.minima)
     if plan.fill_holes > 0:
