@@ -18,7 +18,7 @@ LAYERS = (
     {"choices", "disk", "durable", "errors", "legend", "memory", "processors", "threads", "tiling"},
     {"blending", "normalization", "metrics", "config"},
     {"grids", "measuring", "polygons", "polynomials", "qgis"},
-    {"rasters", "parts", "vectors", "samplers", "models", "predictors"},
+    {"datasets", "rasters", "parts", "vectors", "samplers", "models", "predictors"},
     {"inference", "vectorization", "evaluation", "training", "synthetic", "inspection", "doctor", "pictures"},
     {"__init__", "__main__", "cli"},
 )
@@ -28,7 +28,7 @@ NO_SIDEWAYS = (3, 4)
 TORCH_FAMILY = {
     "kornia", "lightning", "segmentation_models_pytorch", "timm", "torch", "torchgeo", "torchmetrics", "torchvision",
 }  # fmt: skip
-TORCH_UNITS = {"blending", "samplers", "models", "predictors", "training"}
+TORCH_UNITS = {"blending", "datasets", "samplers", "models", "predictors", "training"}
 THIRD_PARTY = (
     set(),
     {"numba", "numpy", "pydantic", "yaml"},
