@@ -131,6 +131,39 @@ def test_another_crs(raster: Path, exact: Any, tmp_path: Path) -> None:
     np.testing.assert_array_equal(found["perimeter_m"], exact["perimeter_m"])
 
 
+ACROSS_180 = Affine(100, 0, 690_000, 0, -100, 5_800_000)  # in UTM zone 60
+
+
+def test_longitudes_go_on_beyond_180(tmp_path: Path) -> None:
+    raster = save(tmp_path, np.repeat(make_labels(), 4, axis=1), pyproj.CRS.from_epsg(32660).to_wkt(), ACROSS_180)
+    found = load(vectorize(raster, tmp_path / "o.gpkg", to_crs="EPSG:4326"))
+    west, _, east, _ = found.total_bounds
+    assert east - west < 1
+    assert west < -180 < east  # the middle of the raster lies east of it
+    assert shapely.coverage_is_valid(found.geometry.to_numpy())
+
+
+@pytest.mark.parametrize(("crs", "whole"), [("EPSG:3857", False), ("EPSG:3395", False), ("EPSG:3832", True)])
+def test_a_raster_across_the_line_where_a_projection_is_torn(tmp_path: Path, crs: str, whole: bool) -> None:
+    raster = save(tmp_path, np.repeat(make_labels(), 4, axis=1), pyproj.CRS.from_epsg(32660).to_wkt(), ACROSS_180)
+    if whole:
+        assert np.ptp(load(vectorize(raster, tmp_path / "o.gpkg", to_crs=crs)).total_bounds[::2]) < 1e5
+        return
+    with pytest.raises(ParameterError, match=f"{crs} is torn"):
+        vectorize(raster, tmp_path / "o.gpkg", to_crs=crs)
+
+
+def test_a_world_map_in_a_cylinder(tmp_path: Path) -> None:
+    labels = make_labels()
+    transform = Affine(360 / WIDTH, 0, -180, 0, -170 / HEIGHT, 85)
+    raster = save(tmp_path, labels, pyproj.CRS.from_epsg(4326).to_wkt(), transform)
+    found = load(vectorize(raster, tmp_path / "o.gpkg", to_crs="EPSG:3857"))
+    assert shapely.coverage_is_valid(found.geometry.to_numpy())
+    assert shapely.area(found.geometry.to_numpy()).sum() == pytest.approx(
+        (labels > 0).sum() / labels.size * np.ptp(found.total_bounds[::2]) * np.ptp(found.total_bounds[1::2]), rel=0.2
+    )
+
+
 def test_holes_are_filled_and_no_data_stays(tmp_path: Path) -> None:
     labels = np.ones((HEIGHT, WIDTH), np.uint8)
     labels[5:8, 5:8] = 2
@@ -229,6 +262,9 @@ def test_a_legend_of_the_users(tmp_path: Path) -> None:
         ({"smooth": 9}, "0 to 5"),
         ({"simplify_method": "guess"}, "visvalingam or douglas-peucker"),
         ({"to_crs": "EPSG:0"}, "no CRS"),
+        ({"to_crs": "EPSG:4978"}, "not one of a map"),
+        ({"to_crs": "EPSG:5773"}, "not one of a map"),
+        ({"to_crs": "+proj=ortho +lat_0=-45 +lon_0=-160"}, r"no place in \+proj=ortho"),
         ({"classes": []}, "empty"),
         ({"threads": 0}, "threads is 0"),
     ],

@@ -6,15 +6,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import pyproj
 from affine import Affine
 from numpy.typing import NDArray
 
-from geoseg.errors import ParameterError
 from geoseg.grids import Grid
 from geoseg.polygons.cutting import cut_shapes
 from geoseg.polygons.finishing import normalized, to_wkb
 from geoseg.polygons.shapes import PatchTable, Shapes
+from geoseg.vectorization.reprojection import Reprojection
 from geoseg.vectors import Features
 
 Points = NDArray[np.float64]
@@ -48,14 +47,14 @@ class Describer:
 
     Args:
         grid: Of the raster.
-        crs: To give the polygons in; None for the raster's own.
+        reproject: Gives the polygons in another CRS; None for the raster's own.
         confidence: Whether features have a mean confidence.
         max_vertices: Polygons with more are cut.
     """
 
-    def __init__(self, grid: Grid, crs: pyproj.CRS | None, confidence: bool, max_vertices: int | None) -> None:
+    def __init__(self, grid: Grid, reproject: Reprojection | None, confidence: bool, max_vertices: int | None) -> None:
         self._grid = grid
-        self._crs = crs
+        self._reproject = reproject
         self._confidence = confidence
         self._max_vertices = max_vertices
 
@@ -72,7 +71,8 @@ class Describer:
             shapes = normalized(cut_shapes(shapes, self._max_vertices))
         world = self._to_world(shapes.points)
         area, perimeter = self._grid.measure_rings(world, shapes.rings, shapes.polygons)
-        wkb, offsets = to_wkb(self._to_crs(world), shapes.rings, shapes.polygons)
+        placed = world if self._reproject is None else self._reproject(world)
+        wkb, offsets = to_wkb(placed, shapes.rings, shapes.polygons)
         features = Features(
             wkb=wkb,
             offsets=offsets,
@@ -88,19 +88,6 @@ class Describer:
         # QGIS shows a raster that has no place at all with its first row at y = 0 and y upwards: so do we.
         nowhere = self._grid.transform == Affine.identity() and not self._grid.gcps
         return points * (1, -1) if nowhere else self._grid.to_world(points)
-
-    def _to_crs(self, points: Points) -> Points:
-        if self._crs is None:
-            return points
-        # One for each call: transformers are not shared between threads.
-        transformer = pyproj.Transformer.from_crs(pyproj.CRS(self._grid.crs_wkt), self._crs, always_xy=True)
-        moved = np.column_stack(transformer.transform(points[:, 0], points[:, 1]))
-        if not np.isfinite(moved).all():
-            lost = int((~np.isfinite(moved).all(axis=1)).sum())
-            raise ParameterError(
-                f"{lost} of {len(moved)} vertices have no place in {self._crs.name}; choose one that covers the raster"
-            )
-        return moved
 
 
 def _portions(shapes: Shapes) -> Iterator[Shapes]:

@@ -94,16 +94,20 @@ def parse_crs(text: str | None, grid: Grid) -> pyproj.CRS | None:
     """The CRS to give the polygons in; None for the raster's own.
 
     Raises:
-        ParameterError: It is none, or the raster has none to start from.
+        ParameterError: It is none, or none of a map, or the raster has none to start from.
     """
     if text is None:
         return None
     if not grid.is_georeferenced:
         raise ParameterError(f"to_crs {text} needs a raster with a CRS; set one first (gdal_edit.py -a_srs EPSG:...)")
     try:
-        return pyproj.CRS.from_user_input(text)
+        crs = pyproj.CRS.from_user_input(text)
     except pyproj.exceptions.CRSError as error:
-        raise ParameterError(f"to_crs {text!r} is no CRS ({' '.join(str(error).split())[:100]})") from error
+        reason = " ".join(str(error).split())[:100]
+        raise ParameterError(f"to_crs {text!r} is no CRS ({reason}); give one such as EPSG:4326") from error
+    if not (crs.is_geographic or crs.is_projected):
+        raise ParameterError(f"to_crs {text} is a {crs.type_name}, not one of a map; give one such as EPSG:4326")
+    return crs
 
 
 def _wanted(settings: Settings, legend: Legend) -> NDArray[np.bool_]:

@@ -22,6 +22,7 @@ from geoseg.vectorization.companions import open_companion
 from geoseg.vectorization.describing import Describer
 from geoseg.vectorization.passes import Passes
 from geoseg.vectorization.plan import Plan, make_plan, parse_crs
+from geoseg.vectorization.reprojection import Reprojection
 from geoseg.vectorization.settings import Choices, Settings
 from geoseg.vectorization.sinks import Sink, dissolving_sink, layer_sink
 from geoseg.vectorization.strips import label_strips, overlapped
@@ -78,8 +79,10 @@ def vectorize(
         refuse_inputs([target], [*source.files, *(companion.files if companion else ())])
         plan, crs = make_plan(settings, source.grid, source.legend), parse_crs(settings.to_crs, source.grid)
         _check(source, plan)
+        reproject = None if crs is None else Reprojection(source.grid, crs)
+        describe = Describer(source.grid, reproject, companion is not None, plan.max_vertices)
         sink = stack.enter_context(_open_sink(target, source, companion, settings, plan, crs, overwrite))
-        _run(source, companion, plan, crs, sink, progress)
+        _run(source, companion, plan, describe, sink, progress)
     return target
 
 
@@ -142,7 +145,7 @@ def _run(
     source: ClassRaster,
     companion: ConfidenceRaster | None,
     plan: Plan,
-    crs: pyproj.CRS | None,
+    describe: Describer,
     sink: Sink,
     progress: Progress | None,
 ) -> None:
@@ -150,7 +153,6 @@ def _run(
     height, width = source.grid.shape
     passes = Passes(progress, height, width, surveys=(plan.minima is not None) + (plan.fill_holes > 0))
     strips = overlapped(_filtered(source, plan, passes), height, plan.rows, companion)
-    describe = Describer(source.grid, crs, companion is not None, plan.max_vertices)
     count = 0
     for traced in trace_strips(strips, plan, describe, width):
         for batch in traced.batches:
