@@ -13,8 +13,25 @@ from geoseg.cli.progress import progress_bar
 
 def evaluate(
     prediction: Annotated[str, typer.Argument(help="Class raster to judge.", metavar="PREDICTION")],
-    reference: Annotated[str, typer.Argument(help="The truth, on the same grid.", metavar="REFERENCE")],
+    reference: Annotated[
+        str,
+        typer.Argument(
+            help="The truth: a class raster, or polygons (.gpkg, .geojson, .fgb, .shp), in any CRS.",
+            metavar="REFERENCE",
+        ),
+    ],
     *,
+    class_field: Annotated[
+        str | None,
+        typer.Option(help="Attribute of the polygons with the class.  [default: class_id]", metavar="NAME"),
+    ] = None,
+    outside: Annotated[
+        str | None,
+        typer.Option(
+            help="Class of the ground without polygon, such as background.  [default: it does not count]",
+            metavar="CLASS",
+        ),
+    ] = None,
     json: Json = False,
     _debug: Debug = False,
 ) -> None:
@@ -25,7 +42,7 @@ def evaluate(
     import geoseg
 
     with progress_bar("evaluate") as progress:
-        result = geoseg.evaluate(prediction, reference, progress=progress)
+        result = geoseg.evaluate(prediction, reference, class_field=class_field, outside=outside, progress=progress)
     if json:
         console.print_json(result.to_dict())
     else:

@@ -9,6 +9,7 @@ from geoseg.rasters.resampling import resampled
 from geoseg.rasters.scenes import Scene
 from geoseg.rasters.streams import RasterWriter
 from geoseg.rasters.validity import Pixels
+from geoseg.rasters.warping import open_class_raster_on
 from geoseg.rasters.writing import (
     CONFIDENCE_NODATA,
     CONFIDENCE_SCALE,
@@ -29,6 +30,7 @@ __all__ = [
     "Scene",
     "check_output",
     "open_class_raster",
+    "open_class_raster_on",
     "open_confidence",
     "open_mosaic",
     "open_scene",

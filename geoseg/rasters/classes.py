@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from rasterio.io import DatasetReader
 
 from geoseg.errors import RasterError
 from geoseg.legend import IGNORE_ID, NODATA_ID, Legend
@@ -122,15 +123,19 @@ def open_class_raster(path: str | Path, legend: Legend | None = None) -> Iterato
         RasterError: It is no raster of one uint8 band, or has no class.
     """
     with open_dataset(path) as dataset:
-        scene = FileScene(dataset, path, None)
-        if scene.dtype != "uint8" or len(scene.bands) != 1:
-            raise RasterError(
-                f"{scene.name} has {len(scene.bands)} bands of {scene.dtype}; a class raster has one of uint8 "
-                "(gdal_translate -b 1 -ot Byte, if all its values are below 255)"
-            )
-        tags = dataset.tags()
-        classes = legend or own_legend(tags, scene.name) or found_legend(scene, dataset, path)
-        yield ClassRaster(scene, classes, tags)
+        yield class_raster_of(dataset, path, legend)
+
+
+def class_raster_of(dataset: DatasetReader, path: str | Path, legend: Legend | None) -> ClassRaster:
+    """The class raster in an open file; see :func:`open_class_raster`."""
+    scene = FileScene(dataset, path, None)
+    if scene.dtype != "uint8" or len(scene.bands) != 1:
+        raise RasterError(
+            f"{scene.name} has {len(scene.bands)} bands of {scene.dtype}; a class raster has one of uint8 "
+            "(gdal_translate -b 1 -ot Byte, if all its values are below 255)"
+        )
+    tags = dataset.tags()
+    return ClassRaster(scene, legend or own_legend(tags, scene.name) or found_legend(scene, dataset, path), tags)
 
 
 @contextmanager
