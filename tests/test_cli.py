@@ -387,6 +387,10 @@ def test_sigint_to_a_process() -> None:
         (("predict", "s.tif", "--no-such-option"), "--no-such-option"),
         (("no-such-command",), "no-such-command"),
         (("vectorize", "r.tif", "--min-area", "-1"), "--min-area"),
+        (("vectorize", "r.tif", "--min-area", ""), "--min-area"),
+        (("vectorize", "r.tif", "--min-area", "1=5,1=7"), "two areas for 1"),
+        (("vectorize", "r.tif", "--min-area", "10,20"), "two areas for all classes"),
+        (("vectorize", "r.tif", "--smooth", "6"), "--smooth"),
     ],
 )
 def test_a_wrong_command_line_is_exit_2(run: Run, arguments: tuple[str, ...], complaint: str) -> None:

@@ -250,3 +250,19 @@ def test_values_are_counted_as_numpy_counts_them(values: np.ndarray, seed: int) 
     valid = np.random.default_rng(seed).random(values.shape) < 0.7
     assert np.array_equal(count_values(values, valid), np.bincount(values[valid], minlength=256))
     assert np.array_equal(count_values(values.T, valid.T), np.bincount(values[valid], minlength=256))
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-16"])
+def test_a_legend_in_another_encoding_is_refused(tmp_path: Path, encoding: str) -> None:
+    (tmp_path / "legend.yaml").write_text("1: Wäld\n", encoding=encoding)
+    with pytest.raises(LegendError, match="save it as UTF-8"):
+        read_legend(tmp_path / "legend.yaml")
+
+
+def test_a_broken_file_beside_the_raster_is_named(tmp_path: Path) -> None:
+    path = write_raster(tmp_path / "lc.tif")
+    for name in ("lc.qml", "lc.tif.aux.xml"):
+        (tmp_path / name).write_text("<broken", encoding="utf-8")
+        with pytest.raises(RasterError, match=rf"{name}: the \..* no XML"), open_class_raster(path):
+            pass
+        (tmp_path / name).unlink()

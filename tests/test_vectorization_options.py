@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,13 @@ from numpy.typing import NDArray
 from rasterio.features import rasterize
 from scipy import ndimage
 
-from geoseg.errors import ParameterError
+from geoseg.errors import MissingFileError, OutputError, ParameterError
 from geoseg.grids import Grid
-from geoseg.legend import Legend
+from geoseg.legend import ClassDef, Legend
 from geoseg.rasters import write_class_raster, write_confidence_raster
 from geoseg.tiling import Window
 from geoseg.vectorization import vectorize
+from geoseg.vectorization.settings import find_class
 
 UTM = pyproj.CRS.from_epsg(32633).to_wkt()
 NORTH_UP = Affine(10, 0, 500000, 0, -10, 5000000)
@@ -273,6 +275,26 @@ def test_choices_that_cannot_be(raster: Path, tmp_path: Path, options: dict[str,
     with pytest.raises(ParameterError, match=message):
         vectorize(raster, tmp_path / "o.gpkg", **options)
     assert not list(tmp_path.iterdir())
+
+
+def test_no_room_for_what_waits_to_be_dissolved(raster: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(**_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("geoseg.vectorization.sinks.tempfile.TemporaryFile", full)
+    with pytest.raises(OutputError, match=r"wait to be dissolved.*No space left"):
+        vectorize(raster, tmp_path / "o.gpkg", dissolve=True)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_class_is_found_by_its_name_before_any_id() -> None:
+    legend = Legend((ClassDef(2, "Water", "#000000"), ClassDef(3, "2", "#111111")))
+    assert (find_class(legend, "2"), find_class(legend, 2), find_class(legend, "3")) == (3, 2, 3)
+
+
+def test_no_name_is_no_raster() -> None:
+    with pytest.raises(MissingFileError, match="names no file"):
+        vectorize("")
 
 
 def test_several_layers_need_a_geopackage(raster: Path, tmp_path: Path) -> None:

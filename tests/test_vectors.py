@@ -231,6 +231,21 @@ def test_names_that_cannot_be_written(tmp_path: Path, name: str) -> None:
         check_output(tmp_path / name, True)
 
 
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("a\nb.gpkg", "line breaks"),
+        ("a\tb.fgb", "line breaks"),
+        ("\udcff.gpkg", "GDAL loses"),
+        ("n" * 260 + ".gpkg", "247"),
+    ],
+)
+def test_names_that_gdal_or_the_file_system_cannot_take(tmp_path: Path, name: str, message: str) -> None:
+    with pytest.raises(OutputError, match=message):
+        check_output(tmp_path / name, False)
+    check_output(tmp_path / "名\N{NO-BREAK SPACE}é.gpkg", False)
+
+
 @pytest.fixture
 def full_disk() -> Iterator[None]:
     """No file can grow beyond 300 kB."""

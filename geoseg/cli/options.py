@@ -93,7 +93,7 @@ def parse_gsd(text: str) -> float | str:
 def parse_minima(text: str | None) -> float | dict[str | int, float]:
     """``20`` as a minimum for all classes, ``10,forest=500`` as minima by class, ``*`` standing for all others."""
     minima: dict[str | int, float] = {}
-    for part in (text or "0").split(","):
+    for part in ("0" if text is None else text).split(","):
         name, _, value = part.rpartition("=")
         try:
             area = float(value)
@@ -102,5 +102,9 @@ def parse_minima(text: str | None) -> float | dict[str | int, float]:
         if not 0 <= area < float("inf"):
             message = f"{text!r} is neither an area such as 20 nor areas by class such as building=20,forest=500"
             raise typer.BadParameter(message, param_hint="--min-area")
-        minima[name.strip() or "*"] = area
+        key = name.strip() or "*"
+        if key in minima:
+            what = "all classes" if key == "*" else key
+            raise typer.BadParameter(f"{text!r} gives two areas for {what}", param_hint="--min-area")
+        minima[key] = area
     return minima["*"] if set(minima) == {"*"} else minima

@@ -54,20 +54,22 @@ def vectorize(
     simplify_method: Annotated[
         Simplification, typer.Option(help="By the area that a corner cuts off, or by distance.")
     ] = "visvalingam",
-    smooth: Annotated[int, typer.Option(help="Cut the corners of shared borders N times.", metavar="N")] = 0,
+    smooth: Annotated[
+        int, typer.Option(help="Cut the corners of shared borders N times.", min=0, max=5, metavar="N")
+    ] = 0,
     classes: Annotated[
         str | None, typer.Option(help="Only these classes, by name or id: water,forest.", metavar="LIST")
     ] = None,
     split_by_class: Annotated[bool, typer.Option("--split-by-class", help="A layer for each class.")] = False,
     dissolve: Annotated[bool, typer.Option("--dissolve", help="One multipolygon for each class.")] = False,
     max_vertices: Annotated[
-        int | None, typer.Option(help="Cut polygons with more vertices along a grid.", metavar="N")
+        int | None, typer.Option(help="Cut polygons with more vertices along a grid.", min=1000, metavar="N")
     ] = None,
     to_crs: Annotated[
         str | None, typer.Option(help="CRS of the polygons, e.g. EPSG:4326.  [default: the raster's]", metavar="CRS")
     ] = None,
     threads: Annotated[
-        int | None, typer.Option(help="Threads that trace.  [default: one for each processor]", metavar="N")
+        int | None, typer.Option(help="Threads that trace.  [default: one for each processor]", min=1, metavar="N")
     ] = None,
     overwrite: Overwrite = False,
     json: Json = False,

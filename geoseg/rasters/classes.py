@@ -130,8 +130,9 @@ def class_raster_of(dataset: DatasetReader, path: str | Path, legend: Legend | N
     """The class raster in an open file; see :func:`open_class_raster`."""
     scene = FileScene(dataset, path, None)
     if scene.dtype != "uint8" or len(scene.bands) != 1:
+        bands = "1 band" if len(scene.bands) == 1 else f"{len(scene.bands)} bands"
         raise RasterError(
-            f"{scene.name} has {len(scene.bands)} bands of {scene.dtype}; a class raster has one of uint8 "
+            f"{scene.name} has {bands} of {scene.dtype}; a class raster has one of uint8 "
             "(gdal_translate -b 1 -ot Byte, if all its values are below 255)"
         )
     tags = dataset.tags()

@@ -46,8 +46,9 @@ def read_legend(path: str | Path) -> Legend:
     suffix = path.suffix.lower()
     if suffix not in (".yaml", ".yml", ".json", ".qml"):
         raise LegendError(f"{path} must end in .yaml, .yml, .json or .qml to be read as a legend")
-    text = _read_text(path)
-    return _styled_legend(text, str(path)) if suffix == ".qml" else parse_legend(text, str(path))
+    if suffix == ".qml":
+        return _styled_legend(_read_text(path), str(path))
+    return parse_legend(_read_text(path, strict=True), str(path))
 
 
 def own_legend(tags: Mapping[str, str], name: str) -> Legend | None:
@@ -113,7 +114,10 @@ def _described(dataset: DatasetReader, path: str | Path) -> tuple[dict[int, str]
     style, pam = local.with_suffix(".qml"), local.with_name(local.name + ".aux.xml")
     for sidecar, parse in ((style, parse_qml), (pam, parse_pam)):
         if sidecar.is_file():
-            more_names, more_colors = parse(_read_text(sidecar))
+            try:
+                more_names, more_colors = parse(_read_text(sidecar))
+            except RasterError as error:
+                raise RasterError(f"{sidecar}: {error}") from error
             names |= more_names
             colors |= more_colors
     return names, colors
@@ -135,12 +139,12 @@ def _styled_legend(text: str, source: str) -> Legend:
     return _legend_of(values, names, colors)
 
 
-def _read_text(path: Path) -> str:
-    """A small text file.
+def _read_text(path: Path, *, strict: bool = False) -> str:
+    """A small text file; without ``strict``, what is not UTF-8 in it is replaced.
 
     Raises:
         MissingFileError: It cannot be read.
-        LegendError: It is far too large for what it should hold.
+        LegendError: It is far too large for what it should hold, or not in UTF-8.
     """
     try:
         with path.open("rb") as file:
@@ -149,4 +153,7 @@ def _read_text(path: Path) -> str:
         raise MissingFileError(f"{path} cannot be read: {error.strerror or error}") from error
     if len(content) > _MAX_BYTES:
         raise LegendError(f"{path} has more than {_MAX_BYTES >> 20} MiB, too much for a legend; is it another file?")
-    return content.decode("utf-8-sig", errors="replace")
+    try:
+        return content.decode("utf-8-sig", errors="strict" if strict else "replace")
+    except UnicodeDecodeError as error:
+        raise LegendError(f"{path} is not in UTF-8 (byte {error.start}); save it as UTF-8 text") from error

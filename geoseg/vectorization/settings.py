@@ -124,14 +124,14 @@ class Settings:
 
 
 def find_class(legend: Legend, key: ClassKey) -> int:
-    """The id of a class named by its name or its id.
+    """The id of a class named by its name, or else by its id.
 
     Raises:
         ParameterError: The legend has no such class.
     """
-    for c in legend:
-        if c.name == key or str(c.id) == str(key):
-            return c.id
+    matching = [c.id for c in legend if c.name == key] or [c.id for c in legend if str(c.id) == str(key)]
+    if matching:
+        return matching[0]
     known = ", ".join(f"{c.name} ({c.id})" for c in legend)
     raise ParameterError(f"the legend has no class {str(key)!r}; it has {known}")
 

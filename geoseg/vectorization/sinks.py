@@ -11,7 +11,7 @@ from typing import BinaryIO, cast
 
 import numpy as np
 
-from geoseg.errors import VectorError
+from geoseg.errors import OutputError, VectorError
 from geoseg.polygons.shapes import PatchTable
 from geoseg.vectorization.describing import Described
 from geoseg.vectors import Features, VectorWriter
@@ -55,20 +55,36 @@ def dissolving_sink(target: Sink, folder: Path) -> Iterator[Sink]:
 
     Polygons of one class touch at corners at most, since a patch is all that is connected: side by side they are a
     valid multipolygon. They wait in unnamed files in ``folder``, so memory holds one class at a time.
+
+    Raises:
+        OutputError: ``folder`` has no room for them.
     """
     with ExitStack() as stack:
         classes: dict[int, _Class] = {}
 
         def collect(batch: Described) -> None:
             for class_id, some in by_class(batch):
-                if class_id not in classes:
-                    spool = stack.enter_context(tempfile.TemporaryFile(dir=folder))
-                    classes[class_id] = _Class(cast("BinaryIO", spool))
-                classes[class_id].add(some)
+                with _disk_errors(folder):
+                    if class_id not in classes:
+                        spool = stack.enter_context(tempfile.TemporaryFile(dir=folder))
+                        classes[class_id] = _Class(cast("BinaryIO", spool))
+                    classes[class_id].add(some)
 
         yield collect
         for _, found in sorted(classes.items()):
-            target(found.dissolved())
+            with _disk_errors(folder):
+                dissolved = found.dissolved()
+            target(dissolved)
+
+
+@contextmanager
+def _disk_errors(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(
+            f"polygons that wait to be dissolved cannot be kept in {folder} ({error.strerror}); make room there"
+        ) from error
 
 
 class _Class:

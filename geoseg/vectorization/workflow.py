@@ -11,6 +11,7 @@ from typing import Unpack
 import numpy as np
 import pyproj
 
+from geoseg.errors import MissingFileError
 from geoseg.legend import Legend
 from geoseg.memory import require_memory
 from geoseg.polygons.filling import fill_holes
@@ -94,6 +95,8 @@ def _legend(settings: Settings) -> Legend | None:
 def _default_output(raster: str | Path) -> Path:
     """Beside a local raster, in the current folder for one behind a URL or ``/vsi``."""
     name = str(raster)
+    if not Path(name).name:
+        raise MissingFileError(f"{name!r} names no file; name a raster")
     if "://" in name or name.startswith("/vsi"):
         return Path(Path(name.split("?", maxsplit=1)[0]).stem + ".gpkg")
     return Path(raster).with_suffix(".gpkg")

@@ -7,6 +7,7 @@ import os
 import secrets
 import sqlite3
 import sys
+import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -25,6 +26,9 @@ SUFFIXES = (*GEOPACKAGE, *FLATGEOBUF, *GEOPARQUET)
 _RESERVED = ("gpkg", "rtree_", "sqlite_", "layer_styles")
 _NEVER_FIRST = "`~!@#$%^&*()+-={}|[]\\:\";'<>?,./ "
 
+# What file systems take, less what SQLite and QGIS append (-journal).
+_MOST_NAME = 247
+
 _LOGS = ("-wal", "-shm", "-journal")
 
 
@@ -36,13 +40,7 @@ def check_output(path: Path, overwrite: bool) -> None:
         OutputError: It is no name for a vector file; its folder is missing or read-only; another program holds the
             existing file; or the style beside it is that of a raster.
     """
-    suffix = path.suffix.lower()
-    if suffix not in SUFFIXES:
-        raise OutputError(
-            f"{path} must end in .gpkg (GeoPackage), .fgb (FlatGeobuf), .parquet or .geoparquet (GeoParquet)"
-        )
-    if "!" in str(path.absolute()):
-        raise OutputError(f"{path}: GDAL takes what stands before a '!' for an archive; choose a path without one")
+    _check_name(path)
     if path.is_dir():
         raise OutputError(f"{path} is a folder; name a file in it")
     if not path.parent.is_dir():
@@ -57,8 +55,22 @@ def check_output(path: Path, overwrite: bool) -> None:
         raise OutputError(
             f"{style} is the style of a raster and would be replaced by that of {path.name}; rename either"
         )
-    if suffix in GEOPACKAGE and path.exists():
+    if path.suffix.lower() in GEOPACKAGE and path.exists():
         check_unused(path)
+
+
+def _check_name(path: Path) -> None:
+    """See that programs can read a file of this name."""
+    if path.suffix.lower() not in SUFFIXES:
+        raise OutputError(
+            f"{path} must end in .gpkg (GeoPackage), .fgb (FlatGeobuf), .parquet or .geoparquet (GeoParquet)"
+        )
+    if "!" in str(path.absolute()):
+        raise OutputError(f"{path}: GDAL takes what stands before a '!' for an archive; choose a path without one")
+    if any(unicodedata.category(ch) in ("Cc", "Cs") for ch in str(path.absolute())):
+        raise OutputError(f"{str(path)!r} has characters that GDAL loses, such as line breaks; choose another path")
+    if len(os.fsencode(path.name)) > _MOST_NAME:
+        raise OutputError(f"the name {path.name[:40]}… is longer than {_MOST_NAME} bytes; choose a shorter one")
 
 
 def style_of(path: Path) -> Path | None:
