@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from geoseg.datasets import DatasetInfo, DatasetList, list_datasets, open_dataset
     from geoseg.doctor import Diagnosis, diagnose
     from geoseg.errors import GeosegError
     from geoseg.evaluation import Evaluation, evaluate
@@ -30,6 +31,8 @@ __version__ = "0.1.0"
 
 __all__ = [
     "ClassDef",
+    "DatasetInfo",
+    "DatasetList",
     "Diagnosis",
     "Estimate",
     "Evaluation",
@@ -44,8 +47,10 @@ __all__ = [
     "evaluate",
     "find_scenes",
     "info",
+    "list_datasets",
     "list_models",
     "make_scene",
+    "open_dataset",
     "predict",
     "predict_scenes",
     "vectorize",
@@ -53,6 +58,8 @@ __all__ = [
 
 _HOME = {
     "ClassDef": "geoseg.legend",
+    "DatasetInfo": "geoseg.datasets",
+    "DatasetList": "geoseg.datasets",
     "Diagnosis": "geoseg.doctor",
     "Estimate": "geoseg.inference",
     "Evaluation": "geoseg.evaluation",
@@ -66,8 +73,10 @@ _HOME = {
     "evaluate": "geoseg.evaluation",
     "find_scenes": "geoseg.inference",
     "info": "geoseg.inspection",
+    "list_datasets": "geoseg.datasets",
     "list_models": "geoseg.inspection",
     "make_scene": "geoseg.synthetic",
+    "open_dataset": "geoseg.datasets",
     "predict": "geoseg.inference",
     "predict_scenes": "geoseg.inference",
     "vectorize": "geoseg.vectorization",

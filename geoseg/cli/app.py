@@ -8,6 +8,7 @@ import typer
 
 from geoseg import __version__
 from geoseg.cli import console
+from geoseg.cli.datasets import datasets
 from geoseg.cli.demo import demo
 from geoseg.cli.doctor import doctor
 from geoseg.cli.evaluate import evaluate
@@ -47,5 +48,5 @@ def _geoseg(
     console.set_up_logging()
 
 
-for command in (predict, vectorize, evaluate, info, models, doctor, demo):
+for command in (predict, vectorize, evaluate, info, models, datasets, doctor, demo):
     app.command()(command)
