@@ -52,6 +52,23 @@ def test_parts_are_the_same_ground_without_gaps(seed: int, height: int, width: i
     assert shapely.union_all(cut).equals(shapely.box(0, 0, width, height))
 
 
+def test_holes_away_from_a_cut_are_not_cut_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    labels = np.ones((128, 128), np.uint8)
+    labels[1::2, 1::2] = 2
+    shapes, seen = trace(labels, cell_side(100)), []
+    intersection = shapely.intersection
+
+    def counted(a: shapely.Polygon, b: shapely.Polygon) -> shapely.Geometry:
+        seen.append(int(shapely.get_num_coordinates(a)))
+        return intersection(a, b)
+
+    monkeypatch.setattr(shapely, "intersection", counted)
+    cut = polygons(cut_shapes(shapes, 100))
+    assert sum(seen) < 5 * len(shapes.points)  # of the 14 times that a cell's vertices would be overlaid
+    assert shapely.is_valid(cut).all()
+    assert shapely.coverage_is_valid(cut)
+
+
 @pytest.mark.parametrize("limit", [1000, 5000, 10_000, 100_000, 10_000_000])
 def test_a_cell_never_holds_more_than_the_limit(limit: int) -> None:
     side = cell_side(limit)

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import NamedTuple, cast
 
 import numpy as np
 import shapely
@@ -46,46 +47,119 @@ def cut_shapes(shapes: Shapes, max_vertices: int) -> Shapes:
     if not len(large):
         return shapes
     cell = cell_side(max_vertices)
-    parts = [_as_shapes(list(_halves(_polygon(shapes, i), max_vertices, cell)), shapes, i) for i in large.tolist()]
+    parts = [_as_shapes(list(_halves(_whole(shapes, i), max_vertices, cell)), shapes, i) for i in large.tolist()]
     return Shapes.concatenate([shapes.take(np.flatnonzero(counts <= max_vertices)), *parts])
 
 
-def _polygon(shapes: Shapes, index: int) -> shapely.Polygon:
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """A part of a polygon. Its lone holes are kept apart: most are, and a cut elsewhere leaves them as they are.
+
+    Attributes:
+        outline: The part without its lone holes.
+        holes: (N,) linear rings of holes that touch no other ring and no line that the polygon was cut along.
+        sizes: (N,) their vertices.
+        bounds: (N, 4) their min x, min y, max x, max y.
+    """
+
+    outline: shapely.Polygon
+    holes: NDArray[np.object_]
+    sizes: NDArray[np.int64]
+    bounds: NDArray[np.float64]
+
+    @property
+    def vertices(self) -> int:
+        """Vertices without the repeated ones that close rings."""
+        repeated = 1 + len(self.outline.interiors)
+        return int(shapely.get_num_coordinates(self.outline)) - repeated + int(self.sizes.sum())
+
+    def polygon(self) -> shapely.Polygon:
+        """The part with all its holes."""
+        return _with_holes(self.outline, self.holes)
+
+    def with_holes(self, outline: shapely.Polygon, chosen: NDArray[np.integer | np.bool_]) -> _Part:
+        """Another outline with ``chosen`` of the holes."""
+        return _Part(outline, self.holes[chosen], self.sizes[chosen], self.bounds[chosen])
+
+
+def _whole(shapes: Shapes, index: int) -> _Part:
     first, last = shapes.polygons[index], shapes.polygons[index + 1]
     ends = shapes.rings[first : last + 1]
-    exterior, *holes = (shapes.points[a:b] for a, b in pairwise(ends.tolist()))
-    return shapely.Polygon(exterior, holes)
+    points, sizes = shapes.points[ends[0] : ends[-1]], np.diff(ends)
+    rings = shapely.linearrings(points, indices=np.repeat(np.arange(len(sizes)), sizes))
+    _, vertex, visits = np.unique(points, axis=0, return_inverse=True, return_counts=True)
+    touches = np.maximum.reduceat(visits[vertex.reshape(-1)], ends[:-1] - ends[0]) > 1
+    lone = 1 + np.flatnonzero(~touches[1:])
+    outline = shapely.polygons(rings[0], holes=rings[1 + np.flatnonzero(touches[1:])])
+    return _Part(outline, rings[lone], sizes[lone], shapely.bounds(rings[lone]))
 
 
-def _halves(polygon: shapely.Polygon, max_vertices: int, cell: int) -> Iterator[shapely.Polygon]:
-    """Parts of ``polygon`` with few enough vertices."""
-    waiting = [polygon]
+def _with_holes(outline: shapely.Polygon, holes: NDArray[np.object_]) -> shapely.Polygon:
+    if not len(holes):
+        return outline
+    found = shapely.get_rings(outline)
+    return cast("shapely.Polygon", shapely.polygons(found[0], holes=np.concatenate([found[1:], holes])))
+
+
+def _halves(whole: _Part, max_vertices: int, cell: int) -> Iterator[shapely.Polygon]:
+    """Parts with few enough vertices."""
+    waiting = [whole]
     while waiting:
         part = waiting.pop()
-        line = _line(part.bounds, cell) if _vertices(part) > max_vertices else None
+        line = _line(part.outline.bounds, cell) if part.vertices > max_vertices else None
         if line is None:
-            yield part
+            yield part.polygon()
         else:
-            for box in line:
-                cut = shapely.intersection(part, box)
-                waiting.extend(p for p in shapely.get_parts(cut) if p.geom_type == "Polygon" and p.area > 0)
+            waiting.extend(_cut(part, line))
 
 
-def _vertices(polygon: shapely.Polygon) -> int:
-    """Vertices without the repeated ones that close rings."""
-    return int(shapely.get_num_coordinates(polygon)) - 1 - len(polygon.interiors)
+def _cut(part: _Part, line: _Line) -> Iterator[_Part]:
+    """The parts on both sides of ``line``."""
+    before = part.bounds[:, line.axis + 2] < line.at
+    after = part.bounds[:, line.axis] > line.at
+    outline = _with_holes(part.outline, part.holes[~before & ~after])
+    for box, side in zip(line.boxes, (before, after), strict=True):
+        cut = shapely.get_parts(shapely.intersection(outline, box))
+        yield from _shared([p for p in cut if p.geom_type == "Polygon" and p.area > 0], part.with_holes(outline, side))
 
 
-def _line(bounds: tuple[float, float, float, float], cell: int) -> tuple[shapely.Polygon, shapely.Polygon] | None:
-    """The boxes on both sides of the grid line to cut ``bounds`` along; None where no line passes through."""
+def _shared(outlines: list[shapely.Polygon], side: _Part) -> Iterator[_Part]:
+    """Each outline with those of the holes of ``side`` that lie in it."""
+    if len(outlines) == 1 or not len(side.holes):
+        yield from (side.with_holes(outline, np.arange(len(side.holes))) for outline in outlines)
+        return
+    tree = shapely.STRtree(shapely.get_point(side.holes, 0))
+    where, holes = tree.query(outlines, predicate="contains")
+    order = np.argsort(where, kind="stable")
+    bounds = np.searchsorted(where[order], np.arange(len(outlines) + 1))
+    for outline, (begin, end) in zip(outlines, pairwise(bounds.tolist()), strict=True):
+        yield side.with_holes(outline, holes[order[begin:end]])
+
+
+class _Line(NamedTuple):
+    """A line of the grid to cut along.
+
+    Attributes:
+        axis: 0 for x = ``at``, 1 for y = ``at``.
+        at: Where.
+        boxes: What lies before it and behind it.
+    """
+
+    axis: int
+    at: float
+    boxes: tuple[shapely.Polygon, shapely.Polygon]
+
+
+def _line(bounds: tuple[float, float, float, float], cell: int) -> _Line | None:
+    """The grid line to cut ``bounds`` along; None where no line passes through."""
     left, top, right, bottom = bounds
     x, y = _middle(left, right, cell), _middle(top, bottom, cell)
     if x is not None and (right - left >= bottom - top or y is None):
         side = [(x, at) for at in _crossings(top, bottom, cell)]
-        return _box(side, [(left, bottom), (left, top)]), _box(side, [(right, bottom), (right, top)])
+        return _Line(0, x, (_box(side, [(left, bottom), (left, top)]), _box(side, [(right, bottom), (right, top)])))
     if y is not None:
         side = [(at, y) for at in _crossings(left, right, cell)]
-        return _box(side, [(right, top), (left, top)]), _box(side, [(right, bottom), (left, bottom)])
+        return _Line(1, y, (_box(side, [(right, top), (left, top)]), _box(side, [(right, bottom), (left, bottom)])))
     return None
 
 
