@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
+import tracemalloc
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -74,6 +75,20 @@ def test_style_is_the_default_of_the_layer(tmp_path: Path) -> None:
     ((qml,),) = query(tmp_path / "lc.gpkg", "SELECT styleQML FROM layer_styles")
     assert [e.get("value") for e in ET.fromstring(str(qml)).iter("category")] == list(LEGEND.names)
     assert query(tmp_path / "lc.gpkg", "SELECT srs_id FROM gpkg_contents WHERE table_name = 'layer_styles'") == [(0,)]
+
+
+@pytest.mark.parametrize("pragma", ["auto_vacuum=FULL", "auto_vacuum=INCREMENTAL", "page_size=1024"])
+@pytest.mark.parametrize("journal", ["WAL", "TRUNCATE"])
+def test_what_the_environment_tells_gdal_of_sqlite_harms_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pragma: str, journal: str
+) -> None:
+    monkeypatch.setenv("OGR_SQLITE_PRAGMA", pragma)
+    monkeypatch.setenv("OGR_SQLITE_JOURNAL", journal)
+    write(tmp_path / "lc.gpkg", make_features(3000))
+    assert query(tmp_path / "lc.gpkg", "PRAGMA integrity_check") == [("ok",)]
+    assert query(tmp_path / "lc.gpkg", "SELECT rtreecheck('rtree_lc_geom')") == [("ok",)]
+    assert query(tmp_path / "lc.gpkg", "PRAGMA journal_mode") == [("delete",)]
+    assert names_in(tmp_path) == ["lc.gpkg"]
 
 
 def test_no_features_are_a_valid_layer(tmp_path: Path) -> None:
@@ -363,6 +378,21 @@ def test_features_fit_together() -> None:
         Features(good.wkb, good.offsets, good.class_id[:2], good.area_m2, good.perimeter_m, good.pixel_count)
     with pytest.raises(ValueError, match="offsets"):
         Features(good.wkb[:-1], good.offsets, good.class_id, good.area_m2, good.perimeter_m, good.pixel_count)
+
+
+def test_choosing_features_takes_the_memory_of_those_chosen() -> None:
+    size = 4_000_000
+    wkb, offsets = np.arange(3 * size, dtype=np.uint32).astype(np.uint8), np.arange(4) * size
+    numbers = np.arange(3.0)
+    features = Features(wkb, offsets, np.ones(3, np.int32), numbers, numbers, np.arange(3))
+    features.take(np.array([0]))  # compiles
+    tracemalloc.start()
+    chosen = features.take(np.array([2, 0]))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    np.testing.assert_array_equal(chosen.wkb, np.concatenate([wkb[2 * size :], wkb[:size]]))
+    assert chosen.area_m2.tolist() == [2, 0]
+    assert peak < 2.5 * size
 
 
 @pytest.mark.parametrize("suffix", [".gpkg", ".parquet"])

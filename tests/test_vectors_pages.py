@@ -121,6 +121,13 @@ def test_what_is_no_sqlite_file_is_refused(tmp_path: Path) -> None:
         PageFile(tmp_path / "t.db")
 
 
+@pytest.mark.parametrize("pragma", ["auto_vacuum=FULL", "encoding='UTF-16be'"])
+def test_a_file_that_needs_more_than_pages_of_rows_is_refused(tmp_path: Path, pragma: str) -> None:
+    make(tmp_path / "t.db", 512, f"PRAGMA {pragma}", "CREATE TABLE t (id INTEGER PRIMARY KEY, b)")
+    with pytest.raises(ValueError, match="no plain SQLite file"):
+        PageFile(tmp_path / "t.db")
+
+
 def test_an_error_leaves_the_header_as_it_was(tmp_path: Path) -> None:
     path = tmp_path / "t.db"
     roots = make(path, 512, "CREATE TABLE t (id INTEGER PRIMARY KEY, b)")

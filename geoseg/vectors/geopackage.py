@@ -108,6 +108,7 @@ class GeoPackageSink:
                     },
                     **creation,
                 )
+        _make_plain(self._path)
 
     def _find(self, layer: str) -> _Place:
         """Where the tables of an empty layer are, as GDAL has made them."""
@@ -187,6 +188,15 @@ class _Layer:
         """Complete the tables."""
         self._rows.finish()
         self._index.finish()
+
+
+def _make_plain(path: Path) -> None:
+    """Undo what environment variables may have told GDAL: write-ahead logging, and maps of pages between the pages."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("PRAGMA journal_mode=DELETE")
+        if connection.execute("PRAGMA auto_vacuum").fetchone() != (0,):
+            connection.execute("PRAGMA auto_vacuum=NONE")
+            connection.execute("VACUUM")
 
 
 def check_unused(path: Path) -> None:

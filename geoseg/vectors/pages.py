@@ -37,6 +37,10 @@ _LOCK_BYTE = 1 << 30
 # Where in the file's header: change counter, number of pages, and the change counter to which that number belongs.
 _CHANGE_COUNTER, _PAGE_COUNT, _VALID_FOR = 24, 28, 92
 
+# Where in the header the largest root page of a file is that keeps maps of its pages (auto_vacuum), which would have to
+# go on among ours, and its encoding; what they are in a plain file: none, and UTF-8.
+_SPECIAL, _PLAIN = slice(52, 60), bytes([0, 0, 0, 0, 0, 0, 0, 1])
+
 
 class PageFile:
     """A closed SQLite file to which pages are appended; a context that ends by telling SQLite of them.
@@ -54,9 +58,10 @@ class PageFile:
         self.count = int.from_bytes(header[_PAGE_COUNT : _PAGE_COUNT + 4], "big")
         self._changes = int.from_bytes(header[_CHANGE_COUNTER : _CHANGE_COUNTER + 4], "big") + 1
         length = self._file.seek(0, 2)
-        if header[:15] != b"SQLite format 3" or header[20] or not length == self.count * self.page_size > 0:
+        whole = length == self.count * self.page_size > 0
+        if header[:15] != b"SQLite format 3" or header[20] or not whole or header[_SPECIAL] != _PLAIN:
             self._file.close()
-            raise ValueError(f"{path} is no plain SQLite file of whole pages without reserved bytes")
+            raise ValueError(f"{path} is no plain SQLite file: whole pages, none reserved for a map of them, UTF-8")
 
     def __enter__(self) -> PageFile:
         return self
