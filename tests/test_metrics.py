@@ -46,7 +46,7 @@ def test_matrices_of_pieces_add_up(cut: int, seed: int) -> None:
 def test_many_chunks_count_like_one(monkeypatch: pytest.MonkeyPatch) -> None:
     truth, predicted = _labels(4), _labels(5)
     whole = confusion_matrix(truth, predicted, IDS)
-    monkeypatch.setattr("geoseg.metrics.CHUNK", 7)
+    monkeypatch.setattr("geoseg.metrics.confusion.CHUNK", 7)
     np.testing.assert_array_equal(confusion_matrix(truth, predicted, IDS), whole)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -32,6 +33,16 @@ def evaluate(
             metavar="CLASS",
         ),
     ] = None,
+    confidence: Annotated[
+        Path | None,
+        typer.Option(
+            help="Confidence raster for the calibration error.  [default: the one made with PREDICTION]",
+            metavar="FILE",
+        ),
+    ] = None,
+    boundary_tolerance: Annotated[
+        float, typer.Option(help="Distance in pixels up to which borders agree.", min=0.0, max=64.0, metavar="PX")
+    ] = 2.0,
     json: Json = False,
     _debug: Debug = False,
 ) -> None:
@@ -42,7 +53,15 @@ def evaluate(
     import geoseg
 
     with progress_bar("evaluate") as progress:
-        result = geoseg.evaluate(prediction, reference, class_field=class_field, outside=outside, progress=progress)
+        result = geoseg.evaluate(
+            prediction,
+            reference,
+            class_field=class_field,
+            outside=outside,
+            confidence=confidence,
+            boundary_tolerance=boundary_tolerance,
+            progress=progress,
+        )
     if json:
         console.print_json(result.to_dict())
     else:

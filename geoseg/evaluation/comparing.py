@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
-import numpy as np
-
 from geoseg.errors import ParameterError, RasterError
 from geoseg.evaluation.references import open_reference
 from geoseg.evaluation.result import Evaluation
+from geoseg.evaluation.tally import Tally
 from geoseg.grids import Grid
-from geoseg.legend import NODATA_ID
-from geoseg.metrics import Metrics, confusion_matrix
-from geoseg.rasters import open_class_raster
+from geoseg.metrics import BoundaryScore, Calibration, Metrics, boundary_halo
+from geoseg.rasters import (
+    ClassRaster,
+    ConfidenceRaster,
+    open_class_raster,
+    open_confidence_beside,
+    open_named_confidence,
+)
 from geoseg.tiling import Progress, Window
+
+_log = logging.getLogger("geoseg")
 
 # Pixels compared at a time.
 _STRIP_PIXELS = 1 << 24
@@ -28,6 +35,8 @@ def evaluate(
     window: Window | None = None,
     class_field: str | None = None,
     outside: str | int | None = None,
+    confidence: str | Path | None = None,
+    boundary_tolerance: float = 2.0,
     progress: Progress | None = None,
 ) -> Evaluation:
     """Compare a class raster with the truth.
@@ -44,6 +53,10 @@ def evaluate(
         window: Compare inside these pixels of the prediction only, such as ground that was not trained on.
         class_field: Attribute of the polygons with the class, by name or id; None takes ``class_id``.
         outside: Class, by name or id, of the ground without polygon; without it, that ground does not count.
+        confidence: Confidence raster of the prediction, for the calibration error; without it the one that was made
+            with the prediction, where it lies beside it.
+        boundary_tolerance: Distance in pixels up to which borders agree, 0..64; see
+            :mod:`geoseg.metrics.boundaries`.
         progress: Told pixels done and in total.
 
     Raises:
@@ -54,27 +67,57 @@ def evaluate(
         LegendError: The legends contradict each other, or polygons have classes that the map has not; lists which.
         ParameterError: The window reaches outside the prediction.
     """
+    halo = boundary_halo(boundary_tolerance)
     with ExitStack() as stack:
         predicted = stack.enter_context(open_class_raster(prediction))
         area = _checked(window, predicted.grid)
         truth, legend, notes = open_reference(stack, reference, predicted, class_field=class_field, outside=outside)
-        confusion = np.zeros((len(legend), len(legend)), np.int64)
-        in_truth = in_prediction = done = 0
+        certainty = _confidence(stack, predicted, prediction, confidence)
+        tally = Tally(legend, boundary_tolerance)
+        done = 0
         for strip in _strips(area, predicted.block_shape[0]):
-            t, p = truth.read(strip), predicted.read(strip)
-            confusion += confusion_matrix(t, p, legend.ids)
-            in_truth += int(np.count_nonzero(t != NODATA_ID))
-            in_prediction += int(np.count_nonzero(p != NODATA_ID))
-            done += t.size
+            around = _widened(strip, area, halo)
+            rows = slice(strip.row_off - around.row_off, strip.row_end - around.row_off)
+            sure = None if certainty is None else certainty.read(strip)
+            tally.add(truth.read(around), predicted.read(around), rows, sure)
+            done += strip.height * strip.width
             if progress is not None:
                 progress(done, area.height * area.width)
-        if not confusion.any():
+        if not tally.confusion.any():
             raise RasterError(
-                f"there is nothing to compare: {in_prediction} pixels of {predicted.name} and {in_truth} pixels of "
-                f"{truth.name} have a class, none in both; check that they show the same ground"
+                f"there is nothing to compare: {tally.in_prediction} pixels of {predicted.name} and {tally.in_truth} "
+                f"pixels of {truth.name} have a class, none in both; check that they show the same ground"
             )
-        metrics = Metrics.from_confusion(confusion)
-        return Evaluation(predicted.name, truth.name, legend, confusion, metrics, in_truth, in_prediction, notes)
+        size = predicted.grid.ground_sample_distance()
+        return Evaluation(
+            prediction=predicted.name,
+            reference=truth.name,
+            legend=legend,
+            confusion=tally.confusion,
+            metrics=Metrics.from_confusion(tally.confusion),
+            reference_pixels=tally.in_truth,
+            predicted_pixels=tally.in_prediction,
+            notes=notes,
+            boundary=BoundaryScore.from_counts(tally.borders, boundary_tolerance, size),
+            calibration=None if certainty is None else Calibration.from_counts(tally.confidence),
+        )
+
+
+def _confidence(
+    stack: ExitStack, predicted: ClassRaster, prediction: str | Path, confidence: str | Path | None
+) -> ConfidenceRaster | None:
+    """The confidence raster that was given, or the one beside the prediction."""
+    if confidence is not None:
+        return open_named_confidence(stack, predicted, confidence)
+    found, why = open_confidence_beside(stack, predicted, prediction)
+    _log.info("%s%s", why, "" if found else ": no calibration error")
+    return found
+
+
+def _widened(strip: Window, area: Window, halo: int) -> Window:
+    """A strip with the rows around it, as far as there are."""
+    top, bottom = max(area.row_off, strip.row_off - halo), min(area.row_end, strip.row_end + halo)
+    return Window(top, area.col_off, bottom - top, area.width)
 
 
 def _strips(area: Window, block: int) -> Iterator[Window]:

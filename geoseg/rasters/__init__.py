@@ -1,6 +1,7 @@
 """Rasters: scenes in, class and confidence rasters out and in again."""
 
 from geoseg.rasters.classes import ClassRaster, ConfidenceRaster, open_class_raster, open_confidence
+from geoseg.rasters.companions import open_confidence_beside, open_named_confidence
 from geoseg.rasters.legends import read_legend
 from geoseg.rasters.mosaic import MosaicScene, open_mosaic
 from geoseg.rasters.publishing import check_output, refuse_inputs
@@ -32,7 +33,9 @@ __all__ = [
     "open_class_raster",
     "open_class_raster_on",
     "open_confidence",
+    "open_confidence_beside",
     "open_mosaic",
+    "open_named_confidence",
     "open_scene",
     "read_legend",
     "refuse_inputs",
