@@ -292,6 +292,12 @@ def test_a_class_is_found_by_its_name_before_any_id() -> None:
     assert (find_class(legend, "2"), find_class(legend, 2), find_class(legend, "3")) == (3, 2, 3)
 
 
+def test_classes_that_do_not_occur(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    raster = save(tmp_path, np.ones((3, 4), np.uint8))
+    assert len(load(vectorize(raster, tmp_path / "o.gpkg", classes=["Forest"]))) == 0
+    assert "no pixel of the chosen classes" in caplog.text
+
+
 def test_no_name_is_no_raster() -> None:
     with pytest.raises(MissingFileError, match="names no file"):
         vectorize("")

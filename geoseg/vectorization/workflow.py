@@ -164,7 +164,8 @@ def _run(
             count += len(batch)
         passes.traced(traced.rows)
     if not count:
-        _log.warning("%s has no valid pixel: the output holds no polygon", source.name)
+        missing = "valid pixel" if plan.wanted[1:].all() else "pixel of the chosen classes"
+        _log.warning("%s has no %s: the output holds no polygon", source.name, missing)
 
 
 def _filtered(source: ClassRaster, plan: Plan, passes: Passes) -> Strips:

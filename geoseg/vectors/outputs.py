@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import glob
 import os
-import secrets
 import sqlite3
 import sys
 import unicodedata
@@ -16,6 +14,7 @@ from geoseg.durable import sync
 from geoseg.errors import GeosegError, OutputError, OutputExistsError, ParameterError
 from geoseg.legend import ClassDef, Legend
 from geoseg.vectors.geopackage import check_unused
+from geoseg.vectors.leftovers import temporary_base
 
 GEOPACKAGE, FLATGEOBUF, GEOPARQUET = (".gpkg",), (".fgb",), (".parquet", ".geoparquet")
 """Suffixes of the formats."""
@@ -104,15 +103,11 @@ def staged(path: Path, overwrite: bool) -> Iterator[Path]:
         OutputError: The output cannot be replaced.
     """
     check_output(path, overwrite)
-    base = f".{path.stem[:150]}.{secrets.token_hex(4)}"
-    temporary = path.with_name(base + path.suffix.lower())
-    try:
+    with temporary_base(path) as base:
+        temporary = base.with_name(base.name + path.suffix.lower())
         yield temporary
         with write_errors(path):
             _publish(path, temporary, overwrite)
-    finally:
-        for left in path.parent.glob(f"{glob.escape(base)}*"):
-            left.unlink(missing_ok=True)
 
 
 @contextmanager
