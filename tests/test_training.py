@@ -18,7 +18,16 @@ from geoseg.errors import ModelError, ParameterError
 from geoseg.legend import IGNORE_ID, Legend
 from geoseg.models import file_hash, load_model, save_model
 from geoseg.normalization import BandStats
-from geoseg.training import Chips, Sample, Trained, band_statistics, segmentation_loss, train_on_arrays
+from geoseg.training import (
+    Chips,
+    Sample,
+    SegmentationLoss,
+    Trained,
+    band_statistics,
+    class_weights,
+    segmentation_loss,
+    train_on_arrays,
+)
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -235,9 +244,43 @@ def test_loss_of_a_perfect_map_and_of_no_labels() -> None:
     assert not logits.grad.any()
 
 
+def test_the_default_loss_is_cross_entropy_and_dice() -> None:
+    assert train().losses == train(loss="ce+dice").losses == train(loss={"ce": 1, "dice": 1}).losses
+
+
+@pytest.mark.parametrize("loss", ["focal(gamma=2)+jaccard", "lovasz", "generalized_dice", "0.5*ce+tversky"])
+def test_other_losses_fall_and_repeat(loss: str) -> None:
+    def once() -> tuple[float, ...]:
+        return train(loss=loss, steps=40, chip_size=32, batch=4, lr=1e-2).losses
+
+    losses = once()
+    assert losses == once()
+    assert np.mean(losses[-8:]) < 0.7 * np.mean(losses[:8])
+
+
+def test_class_weights_by_rule_are_those_of_the_pixels() -> None:
+    labels = np.full((32, 32), 3, np.uint8)
+    labels[:, :4] = 7
+    labels[:2] = 0
+    sample = Sample(np.arange(1024, dtype=np.uint16).reshape(1, 32, 32), labels)
+    counts = Chips([sample, sample], LEGEND, PLAIN, 16).pixel_counts()
+    assert counts.tolist() == [[30 * 28, 30 * 4]] * 2
+    given_ = {"options": TINY, "steps": 2, "batch": 2, "chip_size": 16, "loss": "weighted_ce"}
+    by_rule = train_on_arrays([sample], LEGEND, class_weights="inverse-frequency", **given_)
+    by_hand = train_on_arrays([sample], LEGEND, class_weights=[0.25, 1.75], **given_)
+    np.testing.assert_allclose(class_weights(counts, "inverse-frequency"), [0.25, 1.75])
+    np.testing.assert_allclose(by_rule.losses, by_hand.losses, rtol=1e-6)
+    assert by_rule.losses != train_on_arrays([sample], LEGEND, class_weights=[1, 1], **given_).losses
+
+
 @pytest.mark.parametrize(
     ("more", "message"),
     [
+        ({"loss": "ce+dise"}, "there is no loss 'dise', did you mean 'dice'"),
+        ({"loss": "weighted_ce"}, "weighted_ce needs class weights"),
+        ({"class_weights": "median-frequency"}, "class weights apply to no loss in ce"),
+        ({"loss": "weighted_ce", "class_weights": "median"}, "there is no class weighting 'median'"),
+        ({"loss": "weighted_ce", "class_weights": [1, 2, 3]}, "3 class weights for 2 classes"),
         ({"steps": 0}, "steps 0"),
         ({"batch": 1}, "batch 1"),
         ({"lr": 0.0}, "lr 0"),
@@ -274,7 +317,7 @@ def test_samples_that_do_not_fit() -> None:
 
 
 def test_a_diverging_loss_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("geoseg.training.fitting.segmentation_loss", lambda logits, _: logits.sum() * float("nan"))
+    monkeypatch.setattr(SegmentationLoss, "forward", lambda _, logits, *__: logits.sum() * float("nan"))
     with pytest.raises(ModelError, match="the loss became nan at step 1"):
         train()
 

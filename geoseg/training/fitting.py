@@ -19,8 +19,10 @@ from geoseg.errors import ModelError, ParameterError
 from geoseg.legend import Legend
 from geoseg.models import create_model, stride_multiple
 from geoseg.normalization import BandStats
-from geoseg.training.losses import segmentation_loss
+from geoseg.training.losses import build_loss
 from geoseg.training.samples import Chips, Sample, band_statistics
+from geoseg.training.weights import Weighting
+from geoseg.training.weights import class_weights as weights_by_rule
 
 TrainingProgress = Callable[[int, int, float], None]
 """Told (steps done, steps in total, loss of the last step)."""
@@ -93,13 +95,15 @@ def train_on_arrays(
     weight_decay: float = 1e-2,
     seed: int = 0,
     augment: bool = True,
+    loss: str | Mapping[str, float] = "ce+dice",
+    class_weights: Weighting | Sequence[float] | None = None,
     device: str = "cpu",
     progress: TrainingProgress | None = None,
 ) -> Trained:
     """Train a network from labelled scenes in memory.
 
     AdamW with a one-cycle learning rate (rises over the first tenth, then falls to 0 on a cosine), gradients clipped to
-    norm 1, cross-entropy plus soft Dice. With ``steps`` the same call gives the same weights on one machine, bit for
+    norm 1. With ``steps`` the same call gives the same weights on one machine, bit for
     bit. With ``seconds`` the schedule follows the clock, so that the result does not.
 
     Args:
@@ -116,6 +120,9 @@ def train_on_arrays(
         weight_decay: Of AdamW.
         seed: Of the first weights, the chips and dropout.
         augment: Flips, right-angle turns, a little brightness and contrast.
+        loss: See :func:`~geoseg.training.losses.build_loss`.
+        class_weights: For the losses ``weighted_*``: one number per class of the legend, or the rule by which they come
+            from the pixels of the samples; see :mod:`geoseg.training.weights`.
         device: A torch device.
         progress: Told after every step.
 
@@ -130,13 +137,14 @@ def train_on_arrays(
     _check(samples, steps, seconds, batch, lr)
     stats, value_range = band_statistics(samples)
     chips = Chips(samples, legend, stats, chip_size, augment)
+    criterion = build_loss(loss, _numbers(class_weights, chips)).to(torch.device(device))
     with _deterministic(seed):
         bands = len(stats.mean)
         model = create_model(architecture, bands=bands, classes=len(legend), encoder_weights=encoder_weights, **options)
         _check_chip_size(chip_size, stride_multiple(model))
         losses = _fit(
             model.to(torch.device(device)).to(memory_format=torch.channels_last),
-            chips, np.random.default_rng(seed), steps, seconds, batch, lr, weight_decay, progress,
+            chips, criterion, np.random.default_rng(seed), steps, seconds, batch, lr, weight_decay, progress,
         )  # fmt: skip
     model = model.cpu().to(memory_format=torch.contiguous_format).eval()
     dtype = samples[0].pixels.dtype.name
@@ -156,6 +164,13 @@ def _check(samples: Sequence[Sample], steps: int, seconds: float | None, batch: 
         )
 
 
+def _numbers(weights: Weighting | Sequence[float] | None, chips: Chips) -> Sequence[float] | None:
+    """Class weights, by their rule where it is named."""
+    if weights is None or not isinstance(weights, str):
+        return weights
+    return tuple(weights_by_rule(chips.pixel_counts(), weights))
+
+
 def _check_chip_size(chip_size: int, multiple: int) -> None:
     if chip_size % multiple:
         above = math.ceil(chip_size / multiple) * multiple
@@ -167,6 +182,7 @@ def _check_chip_size(chip_size: int, multiple: int) -> None:
 def _fit(
     model: nn.Module,
     chips: Chips,
+    criterion: nn.Module,
     rng: np.random.Generator,
     steps: int,
     seconds: float | None,
@@ -184,9 +200,9 @@ def _fit(
         for group in optimizer.param_groups:
             group["lr"] = lr * _one_cycle(done)
         pixels, indices = (torch.from_numpy(a).to(device) for a in chips.draw(batch, rng))
-        loss = segmentation_loss(model(pixels.contiguous(memory_format=torch.channels_last)), indices)
+        loss = criterion(model(pixels.contiguous(memory_format=torch.channels_last)), indices)
         optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         losses.append(loss.item())

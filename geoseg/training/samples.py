@@ -12,6 +12,7 @@ import numpy.typing as npt
 from geoseg.errors import ParameterError
 from geoseg.legend import IGNORE_ID, NODATA_ID, Legend
 from geoseg.normalization import BandStats
+from geoseg.training.weights import Counts, count_pixels
 
 Float = npt.NDArray[np.float32]
 Bool = npt.NDArray[np.bool_]
@@ -134,6 +135,11 @@ class Chips:
         if not labelled.sum():
             raise ParameterError(f"none of the {len(samples)} training scenes holds a labelled pixel")
         self._weights = labelled / labelled.sum()
+        self._classes = len(legend)
+
+    def pixel_counts(self) -> Counts:
+        """(N, K) pixels of each class in each scene, those to be ignored left out."""
+        return count_pixels(self._indices, self._classes)
 
     def draw(self, count: int, rng: np.random.Generator) -> tuple[Float, npt.NDArray[np.int64]]:
         """A batch: (B, C, S, S) float32 pixels and (B, S, S) int64 indices with 255 = ignore."""
