@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import logging
+import pickle
 import shutil
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +26,7 @@ from geoseg.datasets import (
     LabelledImages,
     Split,
     dataset_info,
+    layouts,
     list_datasets,
     open_dataset,
     readers,
@@ -67,7 +71,7 @@ def values_of(info: DatasetInfo) -> Array:
     return np.resize(np.array(values, np.uint8), (SIZE, SIZE))
 
 
-def save(path: Path, array: Array) -> None:
+def save(path: Path, array: Array, *, placed: bool = True) -> None:
     """(H, W) or (C, H, W) uint8 as the suffix has it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.suffix == ".tif":
@@ -75,9 +79,11 @@ def save(path: Path, array: Array) -> None:
         form = {"driver": "GTiff", "height": SIZE, "width": SIZE, "count": len(data), "dtype": "uint8"}
         if len(data) == 4:
             form["photometric"] = "minisblack"  # or GDAL takes near infrared for alpha
-        place = {"crs": "EPSG:26918", "transform": rasterio.Affine(1, 0, 400000, 0, -1, 4300000)}
-        with rasterio.open(path, "w", **form, **place) as file:
-            file.write(data)
+        place = {"crs": "EPSG:26918", "transform": rasterio.Affine(1, 0, 400000, 0, -1, 4300000)} if placed else {}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
+            with rasterio.open(path, "w", **form, **place) as file:
+                file.write(data)
         return
     options = {"quality": 100, "subsampling": 0} if path.suffix == ".jpg" else {}
     Image.fromarray(array if array.ndim == 2 else np.moveaxis(array, 0, 2)).save(path, **options)
@@ -113,7 +119,7 @@ def make_deepglobe(folder: Path, values: Array) -> None:
 def make_potsdam(folder: Path, values: Array) -> None:
     labels = coloured(dataset_info("potsdam"), values, theirs.Potsdam2D.colormap)
     for seed, stem in enumerate(s for stems in theirs.Potsdam2D.splits.values() for s in stems):
-        save(folder / "4_Ortho_RGBIR" / f"{stem}_RGBIR.tif", picture(seed, 4))
+        save(folder / "4_Ortho_RGBIR" / f"{stem}_RGBIR.tif", picture(seed, 4), placed=False)
         save(folder / f"{stem}_label.tif", labels)
 
 
@@ -142,7 +148,7 @@ def make_gid15(folder: Path, values: Array) -> None:
 def make_chesapeake(folder: Path, values: Array) -> None:
     from rasterio.warp import transform_bounds
 
-    for name in theirs.ChesapeakeCVPR._files:
+    for name in layouts.demanded_by_chesapeake():
         path = folder / name
         path.mkdir(parents=True) if path.suffix == "" else path.touch()
     bounds = transform_bounds("EPSG:26918", "EPSG:3857", 400000, 4300000 - SIZE, 400000 + SIZE, 4300000)
@@ -240,10 +246,12 @@ def test_loveda_classes_of_torchgeo_are_in_another_order() -> None:
         ("chesapeake", theirs.ChesapeakeCVPR.lc_cmap),
     ],
 )
-def test_colours_are_those_of_torchgeo(name: str, colours: dict[int, tuple[int, ...]]) -> None:
+def test_colours_are_those_of_torchgeo(name: str, colours: Any) -> None:
     info = dataset_info(name)
     for value, own in zip(info.sources, info.legend, strict=True):
-        assert own.rgb == colours[value][:3]
+        # A dictionary up to torchgeo 0.9, a colour map of matplotlib from 0.10 on.
+        colour = colours[value] if isinstance(colours, dict) else [round(255 * part) for part in colours(value)]
+        assert own.rgb == tuple(colour[:3])
 
 
 @pytest.mark.parametrize("info", ALL, ids=NAMES)
@@ -362,6 +370,26 @@ def test_splits_share_no_image(name: str, made: Callable[[str], Path]) -> None:
     splits = [s.name for s in dataset_info(name).splits if (name, s.name) != ("chesapeake", "test")]
     found = [file.image for split in splits for file in open_dataset(name, folder, split).files]
     assert len(found) == len(set(found)) >= len(splits)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_workers_can_have_it(name: str, made: Callable[[str], Path]) -> None:
+    """A loader's processes get a pickle; no warning comes, though Potsdam's files have no place on earth."""
+    images = open_dataset(name, made(name), "train")
+    copied = pickle.loads(pickle.dumps(images))
+    assert len(copied) == len(images)
+    assert np.array_equal(copied[-1].pixels, images[len(images) - 1].pixels)
+    assert np.array_equal(copied[-1].indices, images[len(images) - 1].indices)
+    with pytest.raises(IndexError):
+        images[len(images)]
+
+
+def test_no_chip_is_kept_in_memory(made: Callable[[str], Path]) -> None:
+    images = open_dataset("landcoverai", made("landcoverai"), "train")
+    before = images[0].pixels
+    Image.fromarray(np.zeros((SIZE, SIZE, 3), np.uint8)).save(images.files[0].image)
+    assert before.any()
+    assert not images[0].pixels.any()
 
 
 @pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")

@@ -1,6 +1,6 @@
-"""The table of datasets. Facts are those of their makers, label values those of torchgeo's classes (0.8.1).
+"""The table of datasets. Facts are those of their makers, label values those of the classes in torchgeo 0.8.1 and 0.10.0.
 
-OpenEarthMap is not in torchgeo 0.8.1, and so not here.
+OpenEarthMap is in neither, and so not here.
 """
 
 from __future__ import annotations
@@ -209,7 +209,7 @@ _CHESAPEAKE = DatasetInfo(
     archives=("cvpr_chesapeake_landcover.zip", "cvpr_chesapeake_landcover_prior_extension.zip"),
     downloadable=True,
     subsets=("de", "md", "ny", "pa", "va", "wv"),
-    remark="a sample is a whole tile of about 6 by 7.5 km; torchgeo asks for both archives",
+    remark="a sample is a whole tile of about 6 by 7.5 km; torchgeo below 0.10 asks for both archives",
 )
 
 _ALL = (_LOVEDA, _LANDCOVERAI, _DEEPGLOBE, _POTSDAM, _VAIHINGEN, _INRIA, _GID15, _CHESAPEAKE)

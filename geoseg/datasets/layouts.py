@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -160,14 +160,20 @@ def _gid15(found: Found, split: str, subsets: Sequence[str], labelled: bool) -> 
 
 
 def _chesapeake(found: Found, split: str, subsets: Sequence[str], labelled: bool) -> None:  # noqa: ARG001
-    from torchgeo.datasets import ChesapeakeCVPR
-
     # What the class itself demands, of all states, whichever is asked for.
-    found.require(ChesapeakeCVPR._files)
+    found.require(demanded_by_chesapeake())
     for tile in read_chesapeake_index(found.folder):
         state, _, part = str(tile["split"]).partition("-")
         if part == split and state in subsets:
             found.add(tile["naip-new"], tile["lc"], state)
+
+
+def demanded_by_chesapeake() -> tuple[str, ...]:
+    """The files and folders without which torchgeo's class refuses; from 0.10 on, those of the first archive alone."""
+    from torchgeo.datasets import ChesapeakeCVPR
+
+    demanded: Any = ChesapeakeCVPR._files
+    return tuple(demanded["base"] if isinstance(demanded, Mapping) else demanded)
 
 
 def read_chesapeake_index(folder: Path) -> list[dict[str, Any]]:
