@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from geoseg.cli import console
-from geoseg.cli.options import Debug, Json
+from geoseg.cli.options import Debug, Json, Overwrite
 from geoseg.cli.progress import progress_bar
 
 
@@ -43,6 +43,11 @@ def evaluate(
     boundary_tolerance: Annotated[
         float, typer.Option(help="Distance in pixels up to which borders agree.", min=0.0, max=64.0, metavar="PX")
     ] = 2.0,
+    report: Annotated[
+        Path | None,
+        typer.Option(help="HTML file to write: figures, confusion matrix, pictures of errors.", metavar="FILE"),
+    ] = None,
+    overwrite: Overwrite = False,
     json: Json = False,
     _debug: Debug = False,
 ) -> None:
@@ -60,6 +65,8 @@ def evaluate(
             outside=outside,
             confidence=confidence,
             boundary_tolerance=boundary_tolerance,
+            report=report,
+            overwrite=overwrite,
             progress=progress,
         )
     if json:

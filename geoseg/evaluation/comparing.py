@@ -5,14 +5,17 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 
 from geoseg.errors import ParameterError, RasterError
-from geoseg.evaluation.references import open_reference
+from geoseg.evaluation.references import Labels, open_reference
+from geoseg.evaluation.report import check_report, write_report
 from geoseg.evaluation.result import Evaluation
 from geoseg.evaluation.tally import Tally
+from geoseg.evaluation.thumbnails import Thumbnails
 from geoseg.grids import Grid
-from geoseg.metrics import BoundaryScore, Calibration, Metrics, boundary_halo
+from geoseg.metrics import Calibration, Metrics, boundary_halo
 from geoseg.rasters import (
     ClassRaster,
     ConfidenceRaster,
@@ -37,6 +40,8 @@ def evaluate(
     outside: str | int | None = None,
     confidence: str | Path | None = None,
     boundary_tolerance: float = 2.0,
+    report: str | Path | None = None,
+    overwrite: bool = False,
     progress: Progress | None = None,
 ) -> Evaluation:
     """Compare a class raster with the truth.
@@ -57,6 +62,8 @@ def evaluate(
             with the prediction, where it lies beside it.
         boundary_tolerance: Distance in pixels up to which borders agree, 0..64; see
             :mod:`geoseg.metrics.boundaries`.
+        report: HTML file to write, with all figures, the confusion matrix, and pictures of where the two differ.
+        overwrite: Replace an older report.
         progress: Told pixels done and in total.
 
     Raises:
@@ -65,31 +72,27 @@ def evaluate(
             both.
         VectorError: The polygons cannot be read, or none lies on the prediction.
         LegendError: The legends contradict each other, or polygons have classes that the map has not; lists which.
-        ParameterError: The window reaches outside the prediction.
+        ParameterError: The window reaches outside the prediction, or the tolerance is out of range.
+        OutputExistsError: The report exists and ``overwrite`` is not given.
+        OutputError: The report cannot be written.
     """
-    halo = boundary_halo(boundary_tolerance)
+    boundary_halo(boundary_tolerance)  # refuses what is out of range, before any work
+    if report is not None:
+        check_report(Path(report), overwrite)
     with ExitStack() as stack:
         predicted = stack.enter_context(open_class_raster(prediction))
         area = _checked(window, predicted.grid)
         truth, legend, notes = open_reference(stack, reference, predicted, class_field=class_field, outside=outside)
         certainty = _confidence(stack, predicted, prediction, confidence)
         tally = Tally(legend, boundary_tolerance)
-        done = 0
-        for strip in _strips(area, predicted.block_shape[0]):
-            around = _widened(strip, area, halo)
-            rows = slice(strip.row_off - around.row_off, strip.row_end - around.row_off)
-            sure = None if certainty is None else certainty.read(strip)
-            tally.add(truth.read(around), predicted.read(around), rows, sure)
-            done += strip.height * strip.width
-            if progress is not None:
-                progress(done, area.height * area.width)
+        maps = None if report is None else Thumbnails(area)
+        _count(_Sources(predicted, truth, certainty), area, tally, maps, progress)
         if not tally.confusion.any():
             raise RasterError(
                 f"there is nothing to compare: {tally.in_prediction} pixels of {predicted.name} and {tally.in_truth} "
                 f"pixels of {truth.name} have a class, none in both; check that they show the same ground"
             )
-        size = predicted.grid.ground_sample_distance()
-        return Evaluation(
+        found = Evaluation(
             prediction=predicted.name,
             reference=truth.name,
             legend=legend,
@@ -98,9 +101,43 @@ def evaluate(
             reference_pixels=tally.in_truth,
             predicted_pixels=tally.in_prediction,
             notes=notes,
-            boundary=BoundaryScore.from_counts(tally.borders, boundary_tolerance, size),
+            boundary=tally.boundary(predicted.grid.ground_sample_distance()),
             calibration=None if certainty is None else Calibration.from_counts(tally.confidence),
         )
+        if report is not None and maps is not None:
+            write_report(Path(report), found, maps, _aspect(predicted.grid, area), overwrite)
+            _log.info("report: %s", report)
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Sources:
+    """What is read: map, reference, and how sure the map is."""
+
+    predicted: ClassRaster
+    truth: Labels
+    certainty: ConfidenceRaster | None
+
+
+def _count(sources: _Sources, area: Window, tally: Tally, maps: Thumbnails | None, progress: Progress | None) -> None:
+    """Read an area in strips, each with the rows around it that borders need."""
+    done = 0
+    for strip in _strips(area, sources.predicted.block_shape[0]):
+        around = _widened(strip, area, tally.halo)
+        rows = slice(strip.row_off - around.row_off, strip.row_end - around.row_off)
+        t, p = sources.truth.read(around), sources.predicted.read(around)
+        tally.add(t, p, rows, None if sources.certainty is None else sources.certainty.read(strip))
+        if maps is not None:
+            maps.add(t[rows], p[rows], strip.row_off)
+        done += strip.height * strip.width
+        if progress is not None:
+            progress(done, area.height * area.width)
+
+
+def _aspect(grid: Grid, area: Window) -> float:
+    """Width over height of an area on the ground."""
+    down, across = grid.pixel_sides() or (1.0, 1.0)
+    return area.width * across / (area.height * down)
 
 
 def _confidence(

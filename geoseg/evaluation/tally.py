@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from geoseg.legend import NODATA_ID, Legend
-from geoseg.metrics import boundary_counts, calibration_counts, confusion_matrix
+from geoseg.metrics import BoundaryScore, boundary_counts, boundary_halo, calibration_counts, confusion_matrix
 from geoseg.metrics.calibration import BINS
 
 Labels = npt.NDArray[np.uint8]
@@ -16,6 +16,7 @@ class Tally:
     """Counts that grow with each strip.
 
     Attributes:
+        halo: Rows around a strip that borders need.
         confusion: (K, K) int64, rows are the reference.
         borders: (4, K) int64; see :func:`geoseg.metrics.boundary_counts`.
         confidence: (3, bins) float64; see :func:`geoseg.metrics.calibration_counts`.
@@ -26,6 +27,7 @@ class Tally:
     def __init__(self, legend: Legend, tolerance: float) -> None:
         self._ids = legend.ids
         self._tolerance = tolerance
+        self.halo = boundary_halo(tolerance)
         self.confusion = np.zeros((len(legend), len(legend)), np.int64)
         self.borders = np.zeros((4, len(legend)), np.int64)
         self.confidence = np.zeros((3, BINS))
@@ -52,3 +54,7 @@ class Tally:
             known = (t != NODATA_ID) & (p != NODATA_ID) & np.isfinite(confidence)
             # Stored as a float it may exceed 1 by rounding.
             self.confidence += calibration_counts((t == p)[known], np.minimum(confidence[known], np.float32(1)))
+
+    def boundary(self, pixel_size: float | None) -> BoundaryScore:
+        """What the borders say; ``pixel_size`` in metres."""
+        return BoundaryScore.from_counts(self.borders, self._tolerance, pixel_size)
