@@ -1,4 +1,4 @@
-"""The table of datasets. Facts are those of their makers, label values those of the classes in torchgeo 0.8.1 and 0.10.0.
+"""The table of datasets: facts of their makers, label values of the classes in torchgeo 0.8.1 and 0.10.0.
 
 OpenEarthMap is in neither, and so not here.
 """
@@ -110,7 +110,7 @@ _POTSDAM = DatasetInfo(
     images=38,
     gigapixels=38 * 6000**2 / 1e9,
     license="none stated; see the terms of ISPRS and its data providers",
-    where="https://www.isprs.org/education/benchmarks/UrbanSemLab/2d-sem-label-potsdam.aspx",
+    where="https://www.isprs.org/resources/datasets/benchmarks/UrbanSemLab/2d-sem-label-potsdam.aspx",
     splits=(Split("train", 24), Split("test", 14)),
     archives=("4_Ortho_RGBIR.zip", "5_Labels_all.zip"),
     coloured=True,
@@ -127,7 +127,7 @@ _VAIHINGEN = DatasetInfo(
     images=33,
     gigapixels=0.17,
     license="none stated; see the terms of ISPRS and its data providers",
-    where="https://www.isprs.org/education/benchmarks/UrbanSemLab/default.aspx",
+    where="https://www.isprs.org/resources/datasets/benchmarks/UrbanSemLab/default.aspx",
     splits=(Split("train", 16), Split("test", 17)),
     archives=(
         "ISPRS_semantic_labeling_Vaihingen.zip",
