@@ -47,9 +47,8 @@ class FakePrediction:
 
 
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Run]:
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
     """Run geoseg in this process: (exit code, stdout, stderr)."""
-    root, level = logging.getLogger(), logging.getLogger().level
 
     def run(*arguments: str) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["geoseg", *arguments])
@@ -63,9 +62,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
         assert isinstance(code, int)
         return code, out, err
 
-    yield run
-    root.removeHandler(console._handler)
-    root.setLevel(level)
+    return run
 
 
 @pytest.fixture

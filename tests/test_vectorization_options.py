@@ -108,6 +108,15 @@ def test_one_multipolygon_for_each_class(raster: Path, exact: Any, tmp_path: Pat
         assert one["mean_confidence"] == pytest.approx(told.mean() / 250, abs=1e-6)
 
 
+def test_multipolygons_do_not_depend_on_the_strips(raster: Path, tmp_path: Path) -> None:
+    wanted, *others = (
+        rows(load(vectorize(raster, tmp_path / f"{height}-{threads}.gpkg", dissolve=True, to_crs=4326, **strips)))
+        for height, threads in ((64, 1), (64, 2), (17, 2), (300, 1))
+        for strips in ({"strip_height": height, "threads": threads},)
+    )
+    assert others == [wanted] * 3
+
+
 def test_large_polygons_are_cut_without_gaps(raster: Path, tmp_path: Path) -> None:
     labels = np.where(np.random.default_rng(0).random((HEIGHT, WIDTH)) > 0.8, 2, 1).astype(np.uint8)
     path = save(tmp_path, labels)

@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from geoseg.errors import OutputError, VectorError
 from geoseg.polygons.shapes import PatchTable
 from geoseg.vectorization.describing import Described
 from geoseg.vectors import Features, VectorWriter
+from geoseg.vectors.features import gather_wkb
 
 Sink = Callable[[Described], None]
 
@@ -23,12 +25,16 @@ _MOST_BYTES = 1_000_000_000
 
 _MULTIPOLYGON, _WKB_MULTIPOLYGON = struct.Struct("<BII"), 6
 
+# Areas and lengths of dissolved polygons are summed in whole multiples of its inverse.
+_UNIT = 1 << 36
+
 
 def by_class(batch: Described) -> Iterator[tuple[int, Described]]:
     """The polygons of each class, in ascending order of class ids."""
     ids = batch.table.class_id
-    for class_id in np.unique(ids).tolist():
-        yield class_id, batch.take(np.flatnonzero(ids == class_id))
+    classes = np.unique(ids).tolist()
+    for class_id in classes:  # a huge polygon comes alone and is not copied
+        yield class_id, batch if len(classes) == 1 else batch.take(np.flatnonzero(ids == class_id))
 
 
 def layer_sink(writer: VectorWriter, layer_of: Mapping[int, int]) -> Sink:
@@ -93,17 +99,21 @@ class _Class:
     def __init__(self, spool: BinaryIO) -> None:
         self._spool = spool
         self._count = 0
-        self._area = self._perimeter = 0.0
+        self._area = self._perimeter = 0
+        self._firsts: list[NDArray[np.int64]] = []
+        self._sizes: list[NDArray[np.int64]] = []
         self._tables: list[PatchTable] = []
         self._has_confidence = False
 
     def add(self, batch: Described) -> None:
         """Append the polygons of ``batch``."""
         features = batch.features
-        self._spool.write(features.wkb.tobytes())
+        self._spool.write(features.wkb.data)
         self._count += len(batch)
-        self._area += float(features.area_m2.sum())
-        self._perimeter += float(features.perimeter_m.sum())
+        self._area += _whole(features.area_m2)
+        self._perimeter += _whole(features.perimeter_m)
+        self._firsts.append(batch.table.first)
+        self._sizes.append(np.diff(features.offsets))
         self._tables = [_sum([*self._tables, batch.table])]
         self._has_confidence = features.mean_confidence is not None
 
@@ -120,18 +130,35 @@ class _Class:
                 f"the multipolygon of class {table.class_id[0]} takes {size / 1e9:.1f} GB, more than any file holds; "
                 "leave dissolve out, or simplify more"
             )
-        self._spool.seek(0)
-        wkb = np.frombuffer(_MULTIPOLYGON.pack(1, _WKB_MULTIPOLYGON, self._count) + self._spool.read(), np.uint8)
+        wkb = self._multipolygon(size)
         features = Features(
             wkb=wkb,
             offsets=np.array([0, len(wkb)], np.int64),
             class_id=table.class_id.astype(np.int32),
-            area_m2=np.array([self._area]),
-            perimeter_m=np.array([self._perimeter]),
+            area_m2=np.array([self._area / _UNIT]),
+            perimeter_m=np.array([self._perimeter / _UNIT]),
             pixel_count=table.pixels,
             mean_confidence=table.mean_confidence() if self._has_confidence else None,
         )
         return Described(features, table)
+
+    def _multipolygon(self, size: int) -> NDArray[np.uint8]:
+        """All polygons by their first pixels: the order in which they came depends on the strips."""
+        self._spool.flush()
+        spooled = np.asarray(np.memmap(self._spool, np.uint8, "r"))
+        sizes, order = np.concatenate(self._sizes), np.argsort(np.concatenate(self._firsts))
+        begins = sizes.cumsum() - sizes
+        wkb = np.empty(size, np.uint8)
+        _MULTIPOLYGON.pack_into(wkb.data, 0, 1, _WKB_MULTIPOLYGON, self._count)
+        offsets = np.concatenate([np.zeros(1, np.int64), sizes[order].cumsum()]) + _MULTIPOLYGON.size
+        gather_wkb(spooled, begins[order], offsets, wkb)
+        return wkb
+
+
+def _whole(values: NDArray[np.float64]) -> int:
+    """The sum of (N,) values in whole multiples of 1 / ``_UNIT``, which does not depend on their order."""
+    floor = np.floor(values)
+    return int(floor.astype(np.int64).sum()) * _UNIT + int(np.rint((values - floor) * _UNIT).astype(np.int64).sum())
 
 
 def _sum(tables: list[PatchTable]) -> PatchTable:

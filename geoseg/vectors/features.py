@@ -60,7 +60,7 @@ class Features:
         begins, lengths = self.offsets[indices], self.offsets[indices + 1] - self.offsets[indices]
         offsets = np.concatenate([np.zeros(1, np.int64), lengths.cumsum()])
         wkb = np.empty(offsets[-1], np.uint8)
-        _gather(self.wkb, begins, offsets, wkb)
+        gather_wkb(self.wkb, begins, offsets, wkb)
         return Features(
             wkb,
             offsets,
@@ -73,9 +73,16 @@ class Features:
 
 
 @njit(cache=True, nogil=True)
-def _gather(
+def gather_wkb(
     wkb: NDArray[np.uint8], begins: NDArray[np.int64], offsets: NDArray[np.int64], gathered: NDArray[np.uint8]
 ) -> None:
-    """Copy whole geometries: numbers of single bytes would take sixteen times the memory."""
+    """Copy whole geometries: numbers of single bytes would take sixteen times the memory.
+
+    Args:
+        wkb: (B,) where they are taken from.
+        begins: (N,) where they begin there.
+        offsets: (N + 1,) where they begin and end in ``gathered``.
+        gathered: Output.
+    """
     for i in range(len(begins)):
         copy_bytes(gathered, offsets[i], wkb, begins[i], begins[i] + offsets[i + 1] - offsets[i])
