@@ -18,17 +18,18 @@ LAYERS = (
     {"choices", "disk", "durable", "errors", "legend", "memory", "processors", "threads", "tiling"},
     {"blending", "normalization", "metrics", "config"},
     {"grids", "measuring", "polygons", "polynomials", "qgis"},
-    {"datasets", "rasters", "parts", "vectors", "samplers", "models", "predictors"},
+    {"datasets", "rasters", "parts", "polygon_labels", "reports", "vectors", "samplers", "models", "predictors"},
+    {"sources"},
     {"inference", "vectorization", "evaluation", "training", "synthetic", "inspection", "doctor", "pictures"},
     {"__init__", "__main__", "cli"},
 )
 LAYER_OF = {unit: number for number, units in enumerate(LAYERS) for unit in units}
-NO_SIDEWAYS = (3, 4)
+NO_SIDEWAYS = (3, 5)
 
 TORCH_FAMILY = {
     "kornia", "lightning", "segmentation_models_pytorch", "timm", "torch", "torchgeo", "torchmetrics", "torchvision",
 }  # fmt: skip
-TORCH_UNITS = {"blending", "datasets", "samplers", "models", "predictors", "training"}
+TORCH_UNITS = {"blending", "datasets", "samplers", "models", "predictors", "sources", "training"}
 THIRD_PARTY = (
     set(),
     {"numba", "numpy", "pydantic", "yaml"},
