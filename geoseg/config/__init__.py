@@ -1,4 +1,4 @@
-"""What files say, parsed and checked: model specs and legends; the settings of a training in ``geoseg.config.training``."""
+"""What files say, parsed and checked: model specs and legends; a training's settings in ``geoseg.config.training``."""
 
 from geoseg.config.legends import parse_legend
 from geoseg.config.model_spec import ClassRecord, ModelSpec, parse_model_spec
