@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -27,11 +28,13 @@ class LabelledPixels:
         present: (h, w) or (C, h, w) bool: where there is data.
         indices: (h, w) uint8, indices of the legend in its order, 255 = ignore; always 255 where no band is present.
             254 stands for a label value that is none of the legend: a defect, for checks to count.
+        unknown: Those label values, each with its number of pixels.
     """
 
     pixels: npt.NDArray[Any]
     present: npt.NDArray[np.bool_]
     indices: npt.NDArray[np.uint8]
+    unknown: Mapping[int, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         shape = self.pixels.shape
