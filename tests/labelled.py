@@ -31,6 +31,7 @@ class MemorySource:
         subsets: Named areas.
         failing: Message of the error that reading a sheet raises.
         unknown: Label value that index 254 stands for.
+        notes: What is said of it.
 
     Attributes:
         reads: (sheet, window) of everything that was read, in order.
@@ -64,7 +65,7 @@ class MemorySource:
             subsets or [None] * n, strict=True,
         )  # fmt: skip
         self.sheets = tuple(
-            Sheet(name, *pixels.shape[1:], grid, role, subset, (Path(f"{name}.tif"),))
+            Sheet(name, pixels.shape[1], pixels.shape[2], grid, role, subset, (Path(f"{name}.tif"),))
             for name, (pixels, _, _), grid, role, subset in sheets
         )
         self.dtype = str(arrays[0][0].dtype)
@@ -79,9 +80,9 @@ class MemorySource:
             raise CorruptRasterError(self._failing[sheet])
         self.reads.append((sheet, window))
         here = (..., slice(window.row_off, window.row_end), slice(window.col_off, window.col_end))
-        pixels, present, indices = (array[here] for array in self._arrays[sheet])
-        odd = int((indices == 254).sum())
-        return LabelledPixels(pixels, present, indices, {self._unknown: odd} if odd else {})
+        pixels, present, indices = self._arrays[sheet]
+        odd = int((indices[here] == 254).sum())
+        return LabelledPixels(pixels[here], present[here], indices[here], {self._unknown: odd} if odd else {})
 
 
 def _completed(
