@@ -16,7 +16,7 @@ PACKAGE = Path(geoseg.__file__).parent
 
 LAYERS = (
     {"choices", "disk", "durable", "errors", "legend", "memory", "processors", "threads", "tiling"},
-    {"blending", "normalization", "metrics", "config"},
+    {"blending", "mirroring", "normalization", "metrics", "config"},
     {"grids", "measuring", "polygons", "polynomials", "qgis"},
     {"datasets", "rasters", "parts", "polygon_labels", "reports", "vectors", "samplers", "models", "predictors"},
     {"sources"},

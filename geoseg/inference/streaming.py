@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from geoseg.inference.mirroring import copy_tile, shown, span_of
+from geoseg.mirroring import copy_tile, shown, span_of
 from geoseg.rasters import Pixels, Scene
 from geoseg.tiling import TileGrid, Window
 

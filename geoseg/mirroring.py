@@ -1,4 +1,4 @@
-"""What a tile shows of a scene that is mirrored at its borders, and how that is copied."""
+"""What a tile shows of a scene that is mirrored at its borders, and how that is copied: in training and prediction."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from geoseg.tiling import Axis
+from geoseg.tiling import Axis, mirror
 
 # A scene of a few pixels is mirrored to and fro within a tile: from so many runs on they are gathered one by one.
 _MOST_RUNS = 8
@@ -38,7 +38,17 @@ def span_of(positions: Sequence[int]) -> tuple[int, int]:
 @lru_cache(maxsize=1024)
 def shown(axis: Axis, i: int, origin: int) -> Shown:
     """What tile ``i`` shows of an axis, counted from ``origin``."""
-    at = [position - origin for position in axis.mirrored(i)]
+    return runs_of([position - origin for position in axis.mirrored(i)])
+
+
+@lru_cache(maxsize=1024)
+def shown_between(start: int, end: int, size: int) -> Shown:
+    """What positions ``start`` .. ``end`` − 1 show of an axis of ``size`` pixels that is mirrored at both ends."""
+    return runs_of([mirror(position, size) for position in range(start, end)])
+
+
+def runs_of(at: Sequence[int]) -> Shown:
+    """What shows these positions, in this order."""
     first, end = span_of(at)
     runs, begin = [], 0
     for k in range(1, len(at) + 1):
