@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import yaml
 
+from geoseg.config.yaml_text import UniqueKeyLoader
 from geoseg.errors import LegendError
 from geoseg.legend import ClassDef, Legend
 
@@ -23,7 +23,7 @@ def parse_legend(text: str, source: str) -> Legend:
         LegendError: Not that, or it breaks the rules of a legend.
     """
     try:
-        content = yaml.load(text, _LegendLoader)
+        content = yaml.load(text, UniqueKeyLoader)
         content = content.get("classes", content) if isinstance(content, Mapping) else content
         if isinstance(content, Mapping):
             content = [_class_entry(key, value) for key, value in content.items()]
@@ -48,15 +48,3 @@ def _class_of(entry: object) -> ClassDef:
         raise LegendError(f"the name of class {class_id} is read as {name!r}; put it in quotes")
     plain = ClassDef(class_id, name, "#000000")
     return ClassDef(class_id, name, entry.get("color") or Legend.from_values([plain.id]).classes[0].color)
-
-
-class _LegendLoader(yaml.SafeLoader):
-    """Refuses a mapping that names a key twice, of which YAML would keep the last without a word."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """A dictionary of unique keys."""
-        keys = [key.value for key, _ in node.value]
-        twice = sorted({k for k in keys if isinstance(k, str) and keys.count(k) > 1})
-        if twice:
-            raise LegendError(f"named more than once: {', '.join(twice)}")
-        return super().construct_mapping(node, deep)

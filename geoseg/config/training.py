@@ -1,139 +1,51 @@
-"""The settings of a training: every key of the YAML files in ``configs/``, with its default."""
+"""The settings of a training: every key of the YAML files in ``configs/``, with its default.
+
+The ``Attributes`` of these classes are also the comments in the files that ``dump_config`` writes: one entry per key.
+"""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-Positive = Annotated[float, Field(gt=0)]
-Share = Annotated[float, Field(ge=0, le=1)]
-Count = Annotated[int, Field(ge=1)]
+from geoseg.config.training_data import ChipConfig, Count, DataConfig, Positive, Section, Share, SplitConfig
 
-
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class DataConfig(_Section):
-    """Where imagery and labels come from: a dataset by name, own files, or synthetic scenes.
-
-    Attributes:
-        dataset: Name of a dataset that ``geoseg datasets`` lists.
-        data_dir: Its folder.
-        download: Let torchgeo fetch it where it is not there.
-        subset: One of its named areas; None takes all.
-        images: Own images: files, folders or patterns.
-        labels: Their labels: rasters as files, folders or patterns, or one vector file of polygons.
-        class_field: Attribute of the polygons with the class, by name or id.
-        legend: YAML file with the classes, or the mapping itself; None takes what the label files say.
-        label_values: What the values of label rasters mean where they are no class ids: a class name, or ``ignore``.
-        bands: Numbers of the bands to learn from, from 1; None takes all but alpha.
-        unlabelled: What ground without polygon is: ``ignore``, or the name of a class.
-        overlapping: Which polygon counts where several lie: the ``last`` or ``first`` of the file, the ``smallest``,
-            or ``legend``: the class that comes last in the legend.
-        aoi: Vector file; outside its polygons nothing is learned or judged.
-        validation_images: Own images to validate on; for ``split.by: folder``.
-        validation_labels: Their labels.
-        synthetic: Number of scenes to make instead of reading any.
-        synthetic_size: Sides of these scenes in pixels.
-    """
-
-    dataset: str | None = None
-    data_dir: Path | None = None
-    download: bool = False
-    subset: str | None = None
-    images: tuple[str, ...] = ()
-    labels: tuple[str, ...] = ()
-    class_field: str | None = None
-    legend: Path | dict[int, Any] | None = None
-    label_values: dict[int, str] | None = None
-    bands: tuple[Count, ...] | None = None
-    unlabelled: str = "ignore"
-    overlapping: Literal["last", "first", "smallest", "legend"] = "last"
-    aoi: Path | None = None
-    validation_images: tuple[str, ...] = ()
-    validation_labels: tuple[str, ...] = ()
-    synthetic: Count | None = None
-    synthetic_size: Annotated[int, Field(ge=64, le=8192)] = 512
-
-    @model_validator(mode="after")
-    def _one_source(self) -> DataConfig:
-        given = [bool(self.dataset), bool(self.images), self.synthetic is not None]
-        if sum(given) > 1:
-            raise ValueError("give one of dataset, images and synthetic")
-        if bool(self.images) != bool(self.labels):
-            raise ValueError("images and labels belong together: give both or neither")
-        if bool(self.validation_images) != bool(self.validation_labels):
-            raise ValueError("validation_images and validation_labels belong together: give both or neither")
-        if self.validation_images and not self.images:
-            raise ValueError("validation_images need images to train on")
-        if self.dataset and self.data_dir is None:
-            raise ValueError(f"data_dir is missing: the folder of dataset {self.dataset}")
-        return self
+__all__ = [
+    "AugmentationConfig",
+    "ChipConfig",
+    "DataConfig",
+    "LoggingConfig",
+    "LossConfig",
+    "ModelConfig",
+    "OptimizerConfig",
+    "ScheduleConfig",
+    "SplitConfig",
+    "TrainerConfig",
+    "TrainingConfig",
+]
 
 
-class SplitConfig(_Section):
-    """Which ground is trained on and which is kept to judge the model.
-
-    Attributes:
-        by: ``blocks`` of ground with a buffer around, whole ``file`` s, ``folder`` s that were given, the ``dataset``
-            's own split; ``auto`` takes ``dataset`` or ``folder`` where there is one, ``blocks`` for files that cover
-            several blocks, else ``file``; ``none`` trains and validates on all (to overfit on purpose).
-        validation: Share of the ground to validate on.
-        block: Side of a block in pixels; None = 2 chips.
-        buffer: Pixels around validation blocks that neither side uses; None = half a chip.
-        seed: Of the choice of blocks or files.
-    """
-
-    by: Literal["auto", "blocks", "file", "folder", "dataset", "none"] = "auto"
-    validation: Annotated[float, Field(gt=0, lt=1)] = 0.2
-    block: Count | None = None
-    buffer: Annotated[int, Field(ge=0)] | None = None
-    seed: Annotated[int, Field(ge=0)] = 0
-
-
-class ModelConfig(_Section):
+class ModelConfig(Section):
     """The network.
 
     Attributes:
         architecture: Name for ``create_model``, such as ``unet``, ``segnet`` or ``smp.deeplabv3plus``.
-        options: Its options.
-        encoder_weights: ``imagenet``, ``efficientnet-lite0``, the path of a file, or ``none``.
+        options: Options of the architecture; for ``smp.*`` the ``encoder`` and SMP's own.
+        encoder_weights: First weights of the encoder: ``imagenet``, ``efficientnet-lite0`` (needs no network), the path
+            of a file, or ``none`` (random).
         init: Model file to start from; classes are matched by name, other classes start anew.
         freeze_encoder: Epochs during which the encoder does not learn; -1 = all.
     """
 
     architecture: Annotated[str, Field(min_length=1)] = "smp.unet"
-    options: dict[str, Any] = {}
+    options: dict[str, Any] = Field(default_factory=dict)
     encoder_weights: str = "none"
     init: str | None = None
     freeze_encoder: Annotated[int, Field(ge=-1)] = 0
 
 
-class ChipConfig(_Section):
-    """The samples that training cuts from the images.
-
-    Attributes:
-        size: Side in pixels.
-        batch: Chips per step and device.
-        per_epoch: Chips per epoch; None = as many as cover the training ground once.
-        class_aware: Share of the chips that are centred on a class drawn evenly, so that rare ones are seen.
-        cache: Where decoded images are kept while training: ``ram``, ``disk``, ``none`` (read again for each chip);
-            ``auto`` takes the first of them that has room.
-        threads: That cut chips while the step runs.
-    """
-
-    size: Count = 512
-    batch: Count = 8
-    per_epoch: Count | None = None
-    class_aware: Share = 0.0
-    cache: Literal["auto", "ram", "disk", "none"] = "auto"
-    threads: Count = 2
-
-
-class AugmentationConfig(_Section):
+class AugmentationConfig(Section):
     """What is changed at random in training chips; 0 or false = never. Labels are moved, never interpolated.
 
     Attributes:
@@ -165,7 +77,7 @@ class AugmentationConfig(_Section):
     cutmix: Share = 0.0
 
 
-class LossConfig(_Section):
+class LossConfig(Section):
     """What is minimised.
 
     Attributes:
@@ -177,15 +89,26 @@ class LossConfig(_Section):
     expression: Annotated[str, Field(min_length=1)] = "ce+dice"
     class_weights: Literal["median-frequency", "inverse-frequency", "effective-number"] | dict[str, float] | None = None
 
+    @model_validator(mode="after")
+    def _weights_are_used(self) -> LossConfig:
+        weighted = "weighted_" in self.expression
+        if weighted and self.class_weights is None:
+            raise ValueError(f"{self.expression} needs class_weights, such as median-frequency")
+        if self.class_weights is not None and not weighted:
+            raise ValueError(
+                f"class_weights do nothing in {self.expression}; take weighted_ce or weighted_focal, or leave them out"
+            )
+        return self
 
-class OptimizerConfig(_Section):
+
+class OptimizerConfig(Section):
     """What makes steps of gradients.
 
     Attributes:
-        kind: ``adamw`` or ``sgd``.
+        kind: Which one: ``adamw`` or ``sgd``.
         lr: Highest learning rate; None = 0.001 for adamw, 0.1 for sgd.
-        weight_decay: None = 0.01 for adamw, 0 for sgd.
-        momentum: Of sgd.
+        weight_decay: Pull of the weights towards 0; None = 0.01 for adamw, 0 for sgd.
+        momentum: Momentum of ``sgd``.
         encoder_factor: The encoder's learning rate as a share of the others'.
     """
 
@@ -196,13 +119,13 @@ class OptimizerConfig(_Section):
     encoder_factor: Positive = 1.0
 
 
-class ScheduleConfig(_Section):
+class ScheduleConfig(Section):
     """How the learning rate goes.
 
     Attributes:
-        kind: ``one-cycle``, ``poly``, ``cosine`` or ``constant``.
-        warm_up: Share of all steps in which it rises.
-        power: Of ``poly``.
+        kind: Which curve: ``one-cycle``, ``poly``, ``cosine`` or ``constant``.
+        warm_up: Share of all steps in which the rate rises.
+        power: Exponent of ``poly``.
         floor: Share of the highest rate that ``poly`` and ``cosine`` end at.
     """
 
@@ -211,8 +134,14 @@ class ScheduleConfig(_Section):
     power: Positive = 0.9
     floor: Share = 0.0
 
+    @model_validator(mode="after")
+    def _rises(self) -> ScheduleConfig:
+        if self.kind == "one-cycle" and self.warm_up == 0:
+            raise ValueError("one-cycle without warm_up only falls; give a warm_up above 0, or take kind cosine")
+        return self
 
-class TrainerConfig(_Section):
+
+class TrainerConfig(Section):
     """How long, how exactly, and on what.
 
     Attributes:
@@ -224,10 +153,11 @@ class TrainerConfig(_Section):
         ema: Decay of the exponential moving average of the weights that is validated and saved; 0 = none.
         patience: Stop when the monitored figure has not risen for so many validations; None = never.
         monitor: Figure that decides which epoch is best.
-        precision: ``fp32``, ``bf16``, ``fp16``; ``auto`` = bf16 on a GPU that has it, fp16 on older ones, else fp32.
-        accelerator: ``auto``, ``cpu``, ``gpu`` or ``mps``, as Lightning has it.
-        devices: How many; None = as Lightning chooses.
-        seed: Of first weights, chips, augmentation and dropout.
+        precision: Arithmetic: ``fp32``, ``bf16``, ``fp16``; ``auto`` = bf16 on a GPU that has it, fp16 on older ones,
+            else fp32.
+        accelerator: What it runs on: ``auto``, ``cpu``, ``gpu`` or ``mps``, as Lightning has it.
+        devices: How many of them; None = as Lightning chooses.
+        seed: Another number is other first weights, chips, augmentation and dropout.
         deterministic: Refuse operations that do not repeat bit for bit; None = on a CPU.
     """
 
@@ -246,35 +176,35 @@ class TrainerConfig(_Section):
     deterministic: bool | None = None
 
 
-class LoggingConfig(_Section):
+class LoggingConfig(Section):
     """Where figures go beside ``metrics.csv`` and TensorBoard.
 
     Attributes:
-        mlflow: Tracking URI; needs ``pip install 'geoseg[mlflow]'``.
-        worst_chips: Pictures in the report.
+        mlflow: Tracking URI of MLflow; needs ``pip install 'geoseg[mlflow]'``.
+        worst_chips: How many chips the report shows, the worst first.
     """
 
     mlflow: str | None = None
     worst_chips: Annotated[int, Field(ge=0, le=200)] = 12
 
 
-class TrainingConfig(_Section):
+class TrainingConfig(Section):
     """One training.
 
     Attributes:
-        name: Of the run, and of the model: ``runs/<name>``.
+        name: Name of the run and of its model: the folder is ``runs/<name>``.
         purpose: What the model is for, in a sentence; for the model file.
-        license: Of the weights and the data they come from; None = the dataset's.
+        license: Licence of the weights and of the data they come from; None = the dataset's.
         data: Where imagery and labels come from.
         split: What is trained on and what is kept.
         model: The network.
-        chips: Its samples.
-        augmentation: Their random changes.
+        chips: The samples that are cut from the images.
+        augmentation: What is changed at random in training chips; labels are moved, never interpolated.
         loss: What is minimised.
-        optimizer: How.
-        schedule: How fast.
-        trainer: How long, and on what.
-        logging: What is told where.
+        optimizer: What makes steps of gradients.
+        schedule: How the learning rate goes.
+        trainer: How long, how exactly, and on what.
+        logging: Where figures go beside ``metrics.csv`` and TensorBoard.
     """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] = "model"
@@ -290,3 +220,13 @@ class TrainingConfig(_Section):
     schedule: ScheduleConfig = ScheduleConfig()
     trainer: TrainerConfig = TrainerConfig()
     logging: LoggingConfig = LoggingConfig()
+
+    @model_validator(mode="after")
+    def _split_is_possible(self) -> TrainingConfig:
+        if self.split.by == "dataset" and self.data.dataset is None:
+            raise ValueError("split.by is dataset, but data.dataset names none; take auto, blocks or file")
+        if self.split.by == "folder" and not self.data.validation_images:
+            raise ValueError("split.by is folder, but data.validation_images names none; give it, or take auto")
+        if self.data.validation_images and self.split.by not in ("auto", "folder"):
+            raise ValueError(f"data.validation_images are not used with split.by {self.split.by}; take folder or auto")
+        return self
