@@ -22,6 +22,7 @@ from geoseg.cli import main
 from geoseg.errors import OutputError, OutputExistsError, RasterError
 from geoseg.evaluation import evaluate
 from geoseg.evaluation.thumbnails import Thumbnails
+from geoseg.evaluation.worst import ErrorCells
 from geoseg.grids import Grid
 from geoseg.legend import Legend
 from geoseg.rasters import write_class_raster
@@ -50,6 +51,10 @@ def pair(tmp_path: Path) -> tuple[Path, Path]:
     return write(tmp_path / "p&q.tif", labels(1, (40, 30))), write(tmp_path / "t.tif", labels(2, (40, 30)))
 
 
+def rgba(png: bytes) -> npt.NDArray[np.uint8]:
+    return np.asarray(Image.open(io.BytesIO(png)).convert("RGBA"))
+
+
 class Page(HTMLParser):
     """Texts, tags, tables and images of a page."""
 
@@ -58,6 +63,7 @@ class Page(HTMLParser):
         self.tags: list[tuple[str, dict[str, str | None]]] = []
         self.open: list[str] = []
         self.rows: list[list[str]] = []
+        self.places: list[str] = []
         self.feed(text)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
@@ -68,6 +74,8 @@ class Page(HTMLParser):
             self.rows.append([])
         if tag in ("td", "th"):
             self.rows[-1].append("")
+        if tag == "article":
+            self.places.append("")
         if tag == "small":
             self.rows[-1][-1] += " "
 
@@ -77,11 +85,13 @@ class Page(HTMLParser):
     def handle_data(self, data: str) -> None:
         if "td" in self.open or "th" in self.open:
             self.rows[-1][-1] += data
+        if "article" in self.open and "p" in self.open:
+            self.places[-1] += data
 
     def pictures(self) -> list[npt.NDArray[np.uint8]]:
         found = [str(attrs["src"]) for tag, attrs in self.tags if tag == "img"]
         assert all(src.startswith("data:image/png;base64,") for src in found)
-        return [np.asarray(Image.open(io.BytesIO(base64.b64decode(src.partition(",")[2])))) for src in found]
+        return [rgba(base64.b64decode(src.partition(",")[2])) for src in found]
 
 
 def test_report_holds_all_figures(pair: tuple[Path, Path], tmp_path: Path) -> None:
@@ -170,9 +180,56 @@ def test_one_wrong_pixel_in_a_hundred_is_seen() -> None:
     predicted[5, 5] = 2
     maps = Thumbnails(Window(0, 0, 8000, 10))
     maps.add(truth, predicted, 0)
-    picture = np.asarray(Image.open(io.BytesIO(maps.differences_png()))).astype(int)
+    picture = rgba(maps.differences_png()).astype(int)
     assert maps.step == 10
     assert picture[1, 0, 1] - picture[0, 0, 1] >= 15
+
+
+@pytest.mark.parametrize("shape", [(700, 600), (300, 2000), (257, 256)])
+def test_cells_count_every_error_once_and_do_not_depend_on_strips(shape: tuple[int, int]) -> None:
+    p, t = labels(1, shape), labels(2, shape)
+    area = Window(100, 7, *shape)
+    whole, strips = ErrorCells(area), ErrorCells(area)
+    whole.add(t, p, 100)
+    for top in range(0, shape[0], 37):
+        strips.add(t[top : top + 37], p[top : top + 37], 100 + top)
+    np.testing.assert_array_equal(whole.wrong, strips.wrong)
+    wrong = (p > 0) & (t > 0) & (p != t)
+    assert whole.wrong.sum() == wrong.sum()
+    cells = whole.worst()
+    found = [int(wrong[c.row_off - 100 :, c.col_off - 7 :][: c.height, : c.width].sum()) for c in cells]
+    assert found == sorted(whole.wrong.ravel().tolist(), reverse=True)[: len(cells)]
+    assert len(cells) == min(12, whole.wrong.size)
+
+
+def test_an_area_of_one_cell_or_without_error_has_no_worst_place() -> None:
+    one, right = ErrorCells(Window(0, 0, 256, 256)), ErrorCells(Window(0, 0, 300, 300))
+    one.add(labels(1, (256, 256)), labels(2, (256, 256)), 0)
+    right.add(labels(1, (300, 300)), labels(1, (300, 300)), 0)
+    assert one.worst() == []
+    assert right.worst() == []
+
+
+def test_the_worst_place_comes_first_with_its_pixels_and_its_place(tmp_path: Path) -> None:
+    truth = np.ones((600, 300), np.uint8)
+    predicted = truth.copy()
+    predicted[300:340, 260:300] = 3  # 1600 wrong pixels
+    predicted[10:40, 10:40] = 2  # 900 of them
+    files = write(tmp_path / "p.tif", predicted), write(tmp_path / "t.tif", truth)
+    evaluate(*files, report=tmp_path / "report.html")
+    page = Page((tmp_path / "report.html").read_text("utf-8"))
+    first, second = page.places
+    assert first.startswith("rows 256..511, columns 256..299 · x 502,780, y 4,996,160 (WGS 84 / UTM zone 33N)")
+    assert f"{1600 / (256 * 44):.1%} wrong" in first
+    assert first.endswith(f"most often water taken for road ({1600 / (256 * 44):.1%})")
+    assert second.startswith("rows 0..255, columns 0..255")
+    assert NASTY in second
+    shown, judged, errors = page.pictures()[3:6]
+    assert shown.shape == (256, 44, 4)
+    np.testing.assert_array_equal(shown[..., :3], np.broadcast_to(LEGEND.classes[0].rgb, (256, 44, 3)))
+    road = (judged[..., :3] == LEGEND.classes[2].rgb).all(axis=-1)
+    np.testing.assert_array_equal(road, predicted[256:512, 256:] == 3)
+    np.testing.assert_array_equal(errors[..., 1] < 100, road)
 
 
 def test_two_runs_give_the_same_file(pair: tuple[Path, Path], tmp_path: Path) -> None:

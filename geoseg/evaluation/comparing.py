@@ -10,10 +10,11 @@ from pathlib import Path
 
 from geoseg.errors import ParameterError, RasterError
 from geoseg.evaluation.references import Labels, open_reference
-from geoseg.evaluation.report import check_report, write_report
+from geoseg.evaluation.report import write_report
 from geoseg.evaluation.result import Evaluation
 from geoseg.evaluation.tally import Tally
 from geoseg.evaluation.thumbnails import Thumbnails
+from geoseg.evaluation.worst import ErrorCells
 from geoseg.grids import Grid
 from geoseg.metrics import Calibration, Metrics, boundary_halo
 from geoseg.rasters import (
@@ -23,6 +24,7 @@ from geoseg.rasters import (
     open_confidence_beside,
     open_named_confidence,
 )
+from geoseg.reports import Place, check_report, place_of
 from geoseg.tiling import Progress, Window
 
 _log = logging.getLogger("geoseg")
@@ -62,7 +64,8 @@ def evaluate(
             with the prediction, where it lies beside it.
         boundary_tolerance: Distance in pixels up to which borders agree, 0..64; see
             :mod:`geoseg.metrics.boundaries`.
-        report: HTML file to write, with all figures, the confusion matrix, and pictures of where the two differ.
+        report: HTML file to write, with all figures, the confusion matrix, pictures of where the two differ,
+            and the places where they differ most.
         overwrite: Replace an older report.
         progress: Told pixels done and in total.
 
@@ -85,8 +88,9 @@ def evaluate(
         truth, legend, notes = open_reference(stack, reference, predicted, class_field=class_field, outside=outside)
         certainty = _confidence(stack, predicted, prediction, confidence)
         tally = Tally(legend, boundary_tolerance)
-        maps = None if report is None else Thumbnails(area)
-        _count(_Sources(predicted, truth, certainty), area, tally, maps, progress)
+        sources = _Sources(predicted, truth, certainty)
+        maps = None if report is None else _Maps(Thumbnails(area), ErrorCells(area))
+        _count(sources, area, tally, maps, progress)
         if not tally.confusion.any():
             raise RasterError(
                 f"there is nothing to compare: {tally.in_prediction} pixels of {predicted.name} and {tally.in_truth} "
@@ -105,7 +109,8 @@ def evaluate(
             calibration=None if certainty is None else Calibration.from_counts(tally.confidence),
         )
         if report is not None and maps is not None:
-            write_report(Path(report), found, maps, _aspect(predicted.grid, area), overwrite)
+            worst = [_place(sources, cell) for cell in maps.errors.worst()]
+            write_report(Path(report), found, maps.thumbnails, worst, _aspect(predicted.grid), overwrite)
             _log.info("report: %s", report)
         return found
 
@@ -119,7 +124,15 @@ class _Sources:
     certainty: ConfidenceRaster | None
 
 
-def _count(sources: _Sources, area: Window, tally: Tally, maps: Thumbnails | None, progress: Progress | None) -> None:
+@dataclass(frozen=True, slots=True)
+class _Maps:
+    """What a report shows beside figures."""
+
+    thumbnails: Thumbnails
+    errors: ErrorCells
+
+
+def _count(sources: _Sources, area: Window, tally: Tally, maps: _Maps | None, progress: Progress | None) -> None:
     """Read an area in strips, each with the rows around it that borders need."""
     done = 0
     for strip in _strips(area, sources.predicted.block_shape[0]):
@@ -128,16 +141,23 @@ def _count(sources: _Sources, area: Window, tally: Tally, maps: Thumbnails | Non
         t, p = sources.truth.read(around), sources.predicted.read(around)
         tally.add(t, p, rows, None if sources.certainty is None else sources.certainty.read(strip))
         if maps is not None:
-            maps.add(t[rows], p[rows], strip.row_off)
+            maps.thumbnails.add(t[rows], p[rows], strip.row_off)
+            maps.errors.add(t[rows], p[rows], strip.row_off)
         done += strip.height * strip.width
         if progress is not None:
             progress(done, area.height * area.width)
 
 
-def _aspect(grid: Grid, area: Window) -> float:
-    """Width over height of an area on the ground."""
+def _place(sources: _Sources, window: Window) -> Place:
+    """A piece of the map for the report, read again: pixels are not kept."""
+    where = place_of(sources.predicted.grid, window)
+    return Place(str(window), where, sources.truth.read(window), sources.predicted.read(window))
+
+
+def _aspect(grid: Grid) -> float:
+    """Width over height of a pixel on the ground."""
     down, across = grid.pixel_sides() or (1.0, 1.0)
-    return area.width * across / (area.height * down)
+    return across / down
 
 
 def _confidence(

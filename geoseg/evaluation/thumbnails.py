@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import io
-
 import numpy as np
 import numpy.typing as npt
 
-from geoseg.legend import NODATA_ID, Legend
+from geoseg.legend import NODATA_ID
+from geoseg.reports import errors_png
 from geoseg.tiling import Window
 
 MOST_PIXELS = 800
 """Longest side of a picture."""
 
 Labels = npt.NDArray[np.uint8]
-Picture = npt.NDArray[np.uint8]
-
-_RIGHT, _WRONG = (225, 228, 226), (200, 30, 30)
 
 
 class Thumbnails:
@@ -26,6 +22,7 @@ class Thumbnails:
     each cell that differs, so that thin errors are seen too.
 
     Attributes:
+        area: What they show.
         step: Side of a cell in pixels.
         predicted: (h, w) uint8 class ids.
         truth: (h, w) uint8 class ids.
@@ -34,7 +31,7 @@ class Thumbnails:
     """
 
     def __init__(self, area: Window) -> None:
-        self._area = area
+        self.area = area
         self.step = -(-max(area.height, area.width) // MOST_PIXELS)
         shape = -(-area.height // self.step), -(-area.width // self.step)
         self.predicted, self.truth = np.zeros(shape, np.uint8), np.zeros(shape, np.uint8)
@@ -46,39 +43,19 @@ class Thumbnails:
 
     def add(self, truth: Labels, predicted: Labels, top: int) -> None:
         """Take in full-width rows of the area, the first of them row ``top`` of the scene."""
-        first = top - self._area.row_off
+        first = top - self.area.row_off
         here = np.flatnonzero((self._rows >= first) & (self._rows < first + len(truth)))
         at = np.ix_(self._rows[here] - first, self._cols)
         self.truth[here], self.predicted[here] = truth[at], predicted[at]
         compared = (truth != NODATA_ID) & (predicted != NODATA_ID)
         cells = (first + np.arange(len(truth))) // self.step
         starts = np.flatnonzero(np.diff(cells, prepend=-1))
-        edges = np.arange(0, self._area.width, self.step)
+        edges = np.arange(0, self.area.width, self.step)
         for counts, pixels in ((self.compared, compared), (self.wrong, compared & (truth != predicted))):
             # Rows first: along them the sum of a column of cells is one sweep.
             sums = np.add.reduceat(pixels, starts, axis=0, dtype=np.int32)
             counts[cells[starts]] += np.add.reduceat(sums, edges, axis=1, dtype=np.int64)
 
-    def labels_png(self, labels: Labels, legend: Legend) -> bytes:
-        """Labels in the colours of a legend; no data is transparent."""
-        table = np.zeros((256, 4), np.uint8)
-        for c in legend:
-            table[c.id] = (*c.rgb, 255)
-        return _png(table[labels])
-
     def differences_png(self) -> bytes:
         """From grey, where all agrees, to red, where all differs; transparent where nothing was compared."""
-        share = self.wrong / np.maximum(self.compared, 1)
-        # One wrong pixel in a hundred shall be seen: the eye takes the root for even steps.
-        colors = _RIGHT + np.sqrt(share)[..., None] * np.subtract(_WRONG, _RIGHT)
-        opacity = np.where(self.compared > 0, 255, 0)
-        return _png(np.dstack([np.rint(colors), opacity]).astype(np.uint8))
-
-
-def _png(picture: Picture) -> bytes:
-    # Late: only who asks for a report needs it.
-    from matplotlib.image import imsave
-
-    file = io.BytesIO()
-    imsave(file, picture, format="png")
-    return file.getvalue()
+        return errors_png(self.wrong / np.maximum(self.compared, 1), self.compared > 0)
