@@ -278,10 +278,10 @@ def test_what_polygons_cannot_be(tmp_path: Path) -> None:
     with pytest.raises(VectorError, match="cannot be read"):
         evaluate(ours, tmp_path / "bad.geojson")
     far = save(tmp_path / "far.gpkg", [shapely.box(0, 0, 1, 1)], class_id=[1])
-    with pytest.raises(VectorError, match=r"no polygon of .* lies on the map"):
+    with pytest.raises(VectorError, match=r"no polygon of .* lies on the raster"):
         evaluate(ours, far)
     points = save(tmp_path / "points.gpkg", [shapely.Point(at(TRANSFORM, 5, 5))], class_id=[1])
-    with pytest.raises(VectorError, match="a reference is made of polygons"):
+    with pytest.raises(VectorError, match="labels are made of polygons"):
         evaluate(ours, points)
 
 

@@ -12,10 +12,9 @@ import numpy.typing as npt
 
 from geoseg.errors import ParameterError
 from geoseg.evaluation.legends import shared_legend
-from geoseg.evaluation.polygons import open_polygons
-from geoseg.evaluation.shapes import is_vector
 from geoseg.grids import Grid
 from geoseg.legend import Legend
+from geoseg.polygon_labels import is_vector, open_polygon_labels
 from geoseg.rasters import ClassRaster, open_class_raster, open_class_raster_on
 from geoseg.tiling import Window
 
@@ -48,7 +47,7 @@ def open_reference(
         The labels on the grid of the map, the legend of both, and what was done to the reference, in sentences.
     """
     if is_vector(path):
-        drawn = open_polygons(path, predicted.grid, predicted.legend, class_field=class_field, outside=outside)
+        drawn = open_polygon_labels(path, predicted.grid, predicted.legend, class_field=class_field, outside=outside)
         return drawn, drawn.legend, drawn.notes
     for option, value in (("class_field", class_field), ("outside", outside)):
         if value is not None:
