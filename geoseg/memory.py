@@ -46,3 +46,11 @@ def used_memory() -> int:
         if line.startswith("VmRSS:"):
             return int(line.split()[1]) * 1024
     return 0
+
+
+def peak_memory() -> int | None:
+    """Most bytes that this process ever held at once; None where unknown."""
+    for line in _text(Path("/proc/self/status")).splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
+    return None

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, Literal
 
 import numpy as np
@@ -21,8 +20,6 @@ Stage = Literal["survey", "train", "validate", "evaluate"]
 
 Figures = Mapping[str, float | None]
 """Figures by name; None where undefined."""
-
-_NOTHING: Figures = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +75,8 @@ class HistoryRow:
         lr: Learning rate of its last step, of what is not the encoder.
         seconds: From the beginning of the training to the end of the epoch, times between resumptions left out.
         figures: Of validation, by name: ``loss``, ``mean_iou``, ``mean_f1``, ``overall_accuracy``, ``mean_accuracy``,
-            ``kappa``, and ``<subset>/mean_iou`` for each named area; empty where the epoch was not judged.
+            ``kappa``, ``iou/<class>`` for each class, and ``<subset>/mean_iou`` for each named area; empty where the
+            epoch was not judged.
     """
 
     epoch: int
@@ -86,7 +84,7 @@ class HistoryRow:
     loss: float
     lr: float
     seconds: float
-    figures: Figures = _NOTHING
+    figures: Figures = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, figures of validation with ``validation/`` before their names."""
@@ -135,6 +133,7 @@ class ChipPicture:
         predicted: (h, w) uint8 class ids, 0 where there is no data.
         wrong: Labelled pixels with another class.
         pixels: Labelled pixels, at least 1.
+        place: Where on the earth, for the eye; empty where the sheet has no place.
     """
 
     sheet: str
@@ -144,6 +143,7 @@ class ChipPicture:
     predicted: npt.NDArray[np.uint8] = field(repr=False)
     wrong: int
     pixels: int
+    place: str = ""
 
     def __post_init__(self) -> None:
         shape = self.truth.shape
@@ -182,6 +182,8 @@ class RunReport:
         seconds: By stage, in order.
         peak_memory: Most bytes that the process held at once; None where unknown.
         peak_device_memory: Most bytes on the GPU; None without one.
+        architecture: The network and where its first weights come from.
+        chips_per_second: Of learning, validation included; None where unknown.
         notes: What was matched, assumed and left out.
         warnings: What looks wrong in the data.
     """
@@ -205,6 +207,8 @@ class RunReport:
     seconds: Mapping[str, float]
     peak_memory: int | None
     peak_device_memory: int | None
+    architecture: str = ""
+    chips_per_second: float | None = None
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
