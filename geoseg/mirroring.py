@@ -42,9 +42,9 @@ def shown(axis: Axis, i: int, origin: int) -> Shown:
 
 
 @lru_cache(maxsize=1024)
-def shown_between(start: int, end: int, size: int) -> Shown:
-    """What positions ``start`` .. ``end`` − 1 show of an axis of ``size`` pixels that is mirrored at both ends."""
-    return runs_of([mirror(position, size) for position in range(start, end)])
+def shown_between(start: int, end: int, size: int, origin: int = 0) -> Shown:
+    """What positions ``start`` .. ``end`` − 1 show of an axis of ``size`` mirrored pixels, counted from ``origin``."""
+    return runs_of([mirror(position, size) - origin for position in range(start, end)])
 
 
 def runs_of(at: Sequence[int]) -> Shown:
