@@ -15,6 +15,7 @@ import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from os import PathLike
+from pathlib import Path
 
 from geoseg.errors import GeosegError
 
@@ -31,6 +32,7 @@ _CLASH_VARIABLES = ("PROJ_LIB", "PROJ_DATA", "GDAL_DATA", "GDAL_DRIVER_PATH")
 class _State:
     debug: bool = False
     line_open: bool = False  # a progress bar stands on the last line of the terminal
+    checkpoint: Path | None = None  # what an interrupted training goes on from, once it is there
 
 
 state = _State()
@@ -101,8 +103,12 @@ def print_json(value: object) -> None:
 
 def report_interrupt() -> None:
     """The line for Ctrl-C, with the command that goes on."""
-    again = shlex.join(["geoseg", *(a for a in sys.argv[1:] if a != "--no-resume")])
-    write_stderr(f"interrupted: the output is not finished; run the same command again: {again}")
+    arguments = [a for a in sys.argv[1:] if a != "--no-resume"]
+    advice = "the output is not finished; run the same command again"
+    if state.checkpoint is not None and state.checkpoint.exists():
+        arguments = [*(a for a in arguments if a not in ("--overwrite", "--resume")), "--resume"]
+        advice = "what was learned is kept; go on with"
+    write_stderr(f"interrupted: {advice}: {shlex.join(['geoseg', *arguments])}")
 
 
 def report_error(error: Exception) -> None:

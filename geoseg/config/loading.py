@@ -59,15 +59,33 @@ def load_config(
     """
     content, origins = ({}, {}) if path is None else _read(find_config(path))
     given = overrides or {}
-    values = dict(given) if isinstance(given, Mapping) else dict(map(_parse_override, given))
-    if not isinstance(given, Mapping):
-        origins |= dict.fromkeys(values, "--set")
+    values = given if isinstance(given, Mapping) else parse_overrides(given)
+    origins |= dict.fromkeys(values, "" if isinstance(given, Mapping) else "--set: ")
     for name, value in values.items():
         _place(content, name, value)
     try:
         return TrainingConfig.model_validate(_without_empty_sections(content))
     except ValidationError as error:
         raise ParameterError("; ".join(_complaints(error, content, origins))) from error
+
+
+def parse_overrides(texts: Iterable[str]) -> dict[str, Any]:
+    """Texts such as ``optimizer.lr=3e-4`` as values by dotted name; of two for one name the later counts.
+
+    Raises:
+        ParameterError: One of them is not ``KEY=VALUE``, or its value is not YAML.
+    """
+    return dict(map(_parse_override, texts))
+
+
+def read_settings(path: str | Path) -> dict[str, Any]:
+    """What a file says, unchecked: for looking before overriding.
+
+    Raises:
+        MissingFileError: There is neither such a file nor such a recipe.
+        ParameterError: It does not hold a mapping in YAML.
+    """
+    return _read(find_config(path))[0]
 
 
 def recipe_names() -> tuple[str, ...]:
@@ -104,7 +122,7 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
         return {}, {}
     if not isinstance(content, dict):
         raise ParameterError(f"{path} holds no settings but {_short(content)}; write key: value")
-    return content, {name: f"{path}, line {line}" for name, line in _lines(tree, "")}
+    return content, {name: f"{path}, line {line}: " for name, line in _lines(tree, "")}
 
 
 def _lines(node: yaml.Node | None, prefix: str) -> Iterator[tuple[str, int]]:
@@ -157,7 +175,7 @@ def _complaints(error: ValidationError, content: Mapping[str, Any], origins: Map
         wanted.setdefault(name, []).append(_reason(found["type"], found["msg"], name))
     texts = []
     for name, reasons in wanted.items():
-        where = f"{origins[name]}: " if name in origins else ""
+        where = origins.get(name, "")
         told = " or ".join(dict.fromkeys(reasons))
         stated = told.startswith(name) or not name or name in section_names()
         texts.append(where + (told if stated else f"{name} is {_short(_value(content, name))}, but should be {told}"))
