@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import json
 import re
-from html.parser import HTMLParser
 from pathlib import Path
 
 import geopandas
@@ -15,7 +12,7 @@ import numpy.typing as npt
 import pytest
 import shapely
 from affine import Affine
-from PIL import Image
+from html_pages import Page, rgba
 from rasterio.crs import CRS
 
 from geoseg.cli import main
@@ -49,49 +46,6 @@ def write(path: Path, values: Labels) -> Path:
 @pytest.fixture
 def pair(tmp_path: Path) -> tuple[Path, Path]:
     return write(tmp_path / "p&q.tif", labels(1, (40, 30))), write(tmp_path / "t.tif", labels(2, (40, 30)))
-
-
-def rgba(png: bytes) -> npt.NDArray[np.uint8]:
-    return np.asarray(Image.open(io.BytesIO(png)).convert("RGBA"))
-
-
-class Page(HTMLParser):
-    """Texts, tags, tables and images of a page."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.open: list[str] = []
-        self.rows: list[list[str]] = []
-        self.places: list[str] = []
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-        if tag not in ("meta", "img", "br"):
-            self.open.append(tag)
-        if tag == "tr":
-            self.rows.append([])
-        if tag in ("td", "th"):
-            self.rows[-1].append("")
-        if tag == "article":
-            self.places.append("")
-        if tag == "small":
-            self.rows[-1][-1] += " "
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        if "td" in self.open or "th" in self.open:
-            self.rows[-1][-1] += data
-        if "article" in self.open and "p" in self.open:
-            self.places[-1] += data
-
-    def pictures(self) -> list[npt.NDArray[np.uint8]]:
-        found = [str(attrs["src"]) for tag, attrs in self.tags if tag == "img"]
-        assert all(src.startswith("data:image/png;base64,") for src in found)
-        return [rgba(base64.b64decode(src.partition(",")[2])) for src in found]
 
 
 def test_report_holds_all_figures(pair: tuple[Path, Path], tmp_path: Path) -> None:

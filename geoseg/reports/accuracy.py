@@ -95,13 +95,12 @@ def share_table(legend: Legend, first: tuple[str, Sequence[int]], second: tuple[
         first: What it is, as text, and (K,) pixels.
         second: The same.
     """
-    totals = [sum(counts) for _, counts in (first, second)]
+    shares = list(zip(_shares(first[1]), _shares(second[1]), strict=True))
+    most = max((s for pair in shares for s in pair if s is not None), default=0.0)
     rows = []
-    for i, c in enumerate(legend):
-        shares = [n[i] / total if total else None for (_, n), total in zip((first, second), totals, strict=True)]
-        bars = "".join(f'<span class="bar" style="width: {s or 0:.2%}; background: {c.color}"></span>' for s in shares)
-        a, b = shares
+    for c, (a, b) in zip(legend, shares, strict=True):
         difference = UNDEFINED if a is None or b is None else f"{b - a:+.2%}"
+        bars = "".join(_bar(s / most, c.color) for s in (a or 0.0, b or 0.0) if most)
         rows.append((class_key(c), share(a), share(b), difference, bars))
     head = ("class", escape(first[0]), escape(second[0]), "difference", '<div class="bars"></div>')
     return table(head, rows)
@@ -124,6 +123,16 @@ def calibration_table(calibration: Calibration) -> str:
         for low, high, (n, sure, right) in zip(edges[:-1], edges[1:], columns, strict=True)
     ]
     return table(("confidence", "pixels", "mean confidence", "accuracy"), rows)
+
+
+def _shares(counts: Sequence[int]) -> list[float | None]:
+    total = sum(counts)
+    return [n / total if total else None for n in counts]
+
+
+def _bar(length: float, color: str) -> str:
+    hidden = "" if length else "; visibility: hidden"
+    return f'<span class="bar" style="width: {length:.2%}; background: {color}{hidden}"></span>'
 
 
 def _bar_cell(value: float | None) -> str:

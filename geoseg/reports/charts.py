@@ -17,8 +17,8 @@ Points = Sequence[tuple[float, float | None]]
 PALETTE = tuple(f"var(--c{i})" for i in range(5))
 """Colours of the style that show on both grounds."""
 
-_WIDTH, _HEIGHT = 600, 290
-_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 12, 10, 42
+_WIDTH, _HEIGHT = 600, 300
+_LEFT, _RIGHT, _TOP, _BOTTOM = 66, 14, 20, 42
 
 # Points of a chart that say what they are: each takes a hundred bytes.
 _MOST_HOVERS = 1500
@@ -144,7 +144,7 @@ def reliability_chart(title: str, pixels: Sequence[int], accuracy: Sequence[floa
     left, top, base = 48, 8, 8 + side
     foot, step = base + 16 + low, side / len(pixels)
     parts = [_axis_tick(left, side, base, v / 4) for v in range(5)]
-    parts += [rule(left, base, left + side, top, "guide"), rule(left, foot, left + side, foot, "axis")]
+    parts.append(rule(left, foot, left + side, foot, "axis"))
     most = max(*pixels, 1)
     for i, (n, right) in enumerate(zip(pixels, accuracy, strict=True)):
         if right is None:
@@ -155,6 +155,7 @@ def reliability_chart(title: str, pixels: Sequence[int], accuracy: Sequence[floa
         parts.append(_box(x, base - right * side, step - 2, right * side, said))
         parts.append(_box(x, foot - n / most * low, step - 2, n / most * low, said))
     middle = left + side / 2
+    parts.append(rule(left, base, left + side, top, "guide"))
     parts += [text(left + v * side, foot + 15, f"{v:g}", anchor="middle") for v in (0, 0.25, 0.5, 0.75, 1)]
     parts += [
         text(middle, foot + 32, "confidence", anchor="middle"),
@@ -198,8 +199,7 @@ def _mark(frame: _Frame, mark: tuple[float, str] | None) -> Iterator[str]:
         return
     x, top = frame.at(mark[0], frame.y[1])
     yield rule(x, top, x, _HEIGHT - _BOTTOM, "guide")
-    on_the_right = x > (_LEFT + _WIDTH) / 2
-    yield text(x - 5 if on_the_right else x + 5, top + 11, mark[1], anchor="end" if on_the_right else "start")
+    yield text(x, top - 6, mark[1], anchor="middle")
 
 
 def _curve(frame: _Frame, line: Line) -> Iterator[str]:

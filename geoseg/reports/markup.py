@@ -114,7 +114,7 @@ def share(value: float | None, digits: int = 2) -> str:
 
 def time_span(seconds: float) -> str:
     """``3.2 s``, ``4 min 05 s`` or ``2 h 07 min``."""
-    if seconds < 60:
+    if seconds < 59.95:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
     if minutes < 60:

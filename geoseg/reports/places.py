@@ -65,7 +65,7 @@ def place_gallery(places: Sequence[Place], legend: Legend, *, truth: str = "refe
     most = min(MOST_PIXELS, max(16, int((_PIXELS / len(places)) ** 0.5)))
     parts = _parts(places, legend, truth, aspect, most)
     while len(parts) > _CHARACTERS and most > 16:
-        most = most * 3 // 4
+        most = max(16, int(most * 0.95 * (_CHARACTERS / len(parts)) ** 0.5))
         parts = _parts(places, legend, truth, aspect, most)
     wide = "" if any(place.image is not None for place in places) else ' class="places"'
     note = "Wrong is red; chequered ground has no data or no label."

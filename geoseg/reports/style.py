@@ -64,11 +64,12 @@ svg { display: block; width: 100%; height: auto; overflow: visible; font: 12px s
 svg text { fill: var(--pale); } svg .grid { stroke: var(--line); stroke-width: 1; } svg .axis { stroke: var(--pale); }
 svg .line { fill: none; stroke-width: 2; stroke-linejoin: round; stroke-linecap: round; }
 svg .casing { fill: none; stroke: var(--pale); stroke-width: 3.4; stroke-linejoin: round; opacity: .6; }
-svg .guide { stroke: var(--pale); stroke-dasharray: 4 4; } svg .hover { fill: transparent; }
+svg .guide { stroke: var(--ink); stroke-dasharray: 4 4; } svg .hover { fill: transparent; }
 svg .hover:hover { fill: var(--ink); } svg .box { fill: var(--c0); } svg .box:hover { fill: var(--c1); }
 pre { font: 12.5px/1.45 ui-monospace, monospace; background: var(--panel); border: 1px solid var(--line);
   border-radius: .4rem; padding: .8rem 1rem; margin: 0; columns: 26rem; column-gap: 2rem; white-space: pre-wrap;
   overflow-wrap: anywhere; }
+pre i { color: var(--pale); }
 @media print {
   body { margin: 0; max-width: none; font-size: 12px; } nav { display: none; } h2, h3 { break-after: avoid; }
   * { print-color-adjust: exact; -webkit-print-color-adjust: exact; } .wide { overflow: visible; }
