@@ -139,8 +139,9 @@ def test_ticks_enclose_what_they_measure(low: float, span: float) -> None:
     found = ticks(low, low + span)
     assert 2 <= len(found) <= 12
     assert found == sorted(set(found))
-    assert found[0] <= low + 1e-9 * max(abs(low), 1)
-    assert found[-1] >= low + span - 1e-9 * max(abs(low + span), 1)
+    little = 1e-9 * max(abs(low), span, 1)
+    assert found[0] <= low + little
+    assert found[-1] >= low + span - little
 
 
 def test_a_reliability_chart_has_a_bar_as_high_as_its_bin_is_right() -> None:
