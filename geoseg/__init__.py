@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     )
     from geoseg.inspection import info, list_models
     from geoseg.legend import ClassDef, Legend
+    from geoseg.sources.checking import DataCheck, check_data
     from geoseg.synthetic import SyntheticScene, make_scene
     from geoseg.vectorization import vectorize
 
@@ -31,6 +32,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "ClassDef",
+    "DataCheck",
     "DatasetInfo",
     "DatasetList",
     "Diagnosis",
@@ -42,6 +44,7 @@ __all__ = [
     "Prediction",
     "SyntheticScene",
     "__version__",
+    "check_data",
     "diagnose",
     "estimate_prediction",
     "evaluate",
@@ -58,6 +61,7 @@ __all__ = [
 
 _HOME = {
     "ClassDef": "geoseg.legend",
+    "DataCheck": "geoseg.sources.checking",
     "DatasetInfo": "geoseg.datasets",
     "DatasetList": "geoseg.datasets",
     "Diagnosis": "geoseg.doctor",
@@ -68,6 +72,7 @@ _HOME = {
     "Outcome": "geoseg.inference",
     "Prediction": "geoseg.inference",
     "SyntheticScene": "geoseg.synthetic",
+    "check_data": "geoseg.sources.checking",
     "diagnose": "geoseg.doctor",
     "estimate_prediction": "geoseg.inference",
     "evaluate": "geoseg.evaluation",

@@ -8,6 +8,7 @@ import typer
 
 from geoseg import __version__
 from geoseg.cli import console
+from geoseg.cli.check_data import check_data
 from geoseg.cli.datasets import datasets
 from geoseg.cli.demo import demo
 from geoseg.cli.doctor import doctor
@@ -48,5 +49,5 @@ def _geoseg(
     console.set_up_logging()
 
 
-for command in (predict, vectorize, evaluate, info, models, datasets, doctor, demo):
+for command in (predict, vectorize, evaluate, info, models, datasets, check_data, doctor, demo):
     app.command()(command)
