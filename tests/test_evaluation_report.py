@@ -22,7 +22,7 @@ from geoseg.evaluation.thumbnails import Thumbnails
 from geoseg.evaluation.worst import ErrorCells
 from geoseg.grids import Grid
 from geoseg.legend import Legend
-from geoseg.rasters import write_class_raster
+from geoseg.rasters import write_class_raster, write_confidence_raster
 from geoseg.tiling import Window
 
 Labels = npt.NDArray[np.uint8]
@@ -137,6 +137,21 @@ def test_one_wrong_pixel_in_a_hundred_is_seen() -> None:
     picture = rgba(maps.differences_png()).astype(int)
     assert maps.step == 10
     assert picture[1, 0, 1] - picture[0, 0, 1] >= 15
+
+
+def test_confidence_is_shown_as_bins_and_as_bars(pair: tuple[Path, Path], tmp_path: Path) -> None:
+    grid = Grid(UTM, Affine(10, 0, 500_000, 0, -10, 5_000_000), 40, 30)
+    sure = np.random.default_rng(3).integers(75, 251, (40, 30)).astype(np.uint8)
+    with write_confidence_raster(tmp_path / "c.tif", grid, tags={}) as writer:
+        writer.write(Window(0, 0, 40, 30), sure)
+    found = evaluate(*pair, confidence=tmp_path / "c.tif", report=tmp_path / "report.html")
+    assert found.calibration is not None
+    page = Page((tmp_path / "report.html").read_text("utf-8"))
+    page.assert_sound()
+    filled = [i for i, n in enumerate(found.calibration.pixels) if n]
+    assert [row[1] for row in page.rows if " to " in row[0]] == [f"{n:,}" for n in found.calibration.pixels]
+    assert len([tag for tag, _ in page.tags if tag == "rect"]) == 2 * len(filled)
+    assert f"{found.calibration.accuracy[filled[0]]:.2%} of them right" in page.titles[0]
 
 
 @pytest.mark.parametrize("shape", [(700, 600), (300, 2000), (257, 256)])

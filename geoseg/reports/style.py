@@ -38,6 +38,7 @@ table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { padding: .25rem .65rem; text-align: right; border-bottom: 1px solid var(--line); vertical-align: top; }
 th { color: var(--pale); font-weight: 600; vertical-align: bottom; }
 th:first-child, td:first-child { text-align: left; position: sticky; left: 0; background: var(--ground); }
+td:first-child { white-space: nowrap; }
 td small { color: inherit; opacity: .85; display: block; } tr { break-inside: avoid; }
 .bar-cell { position: relative; min-width: 5.5rem; }
 .bar-cell i { position: absolute; left: 0; bottom: 0; height: 3px; background: rgb(var(--right)); }
@@ -65,7 +66,8 @@ svg text { fill: var(--pale); } svg .grid { stroke: var(--line); stroke-width: 1
 svg .line { fill: none; stroke-width: 2; stroke-linejoin: round; stroke-linecap: round; }
 svg .casing { fill: none; stroke: var(--pale); stroke-width: 3.4; stroke-linejoin: round; opacity: .6; }
 svg .guide { stroke: var(--ink); stroke-dasharray: 4 4; } svg .hover { fill: transparent; }
-svg .hover:hover { fill: var(--ink); } svg .box { fill: var(--c0); } svg .box:hover { fill: var(--c1); }
+svg .hover:hover { fill: var(--ink); }
+svg .box { fill: var(--c0); fill-opacity: .7; } svg .box:hover { fill: var(--c1); }
 pre { font: 12.5px/1.45 ui-monospace, monospace; background: var(--panel); border: 1px solid var(--line);
   border-radius: .4rem; padding: .8rem 1rem; margin: 0; columns: 26rem; column-gap: 2rem; white-space: pre-wrap;
   overflow-wrap: anywhere; }
