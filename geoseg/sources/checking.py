@@ -24,6 +24,7 @@ _RARE = 0.001
 _UNEQUAL = 0.01
 # Dark and bright scenes of one camera differ less than this; images of 0..1 among images of 0..255 do not.
 _OTHER_RANGE = 20.0
+_MEASURED = 8
 
 
 def check_data(
@@ -95,7 +96,7 @@ class _Look:
     Attributes:
         usable: Name and survey of the sheets that can be read.
         placed: Name and grid of the sheets that have a place.
-        gsds: Their pixel sizes in metres.
+        gsds: Pixel sizes in metres of some of each kind of them.
     """
 
     def __init__(self, source: Source, survey: Survey) -> None:
@@ -106,7 +107,9 @@ class _Look:
         self.usable = [(name, found) for name, found in self._every if found.defect is None]
         grids = [(sheet.name, sheet.grid) for sheet in source.sheets]
         self.placed = [(name, grid) for name, grid in grids if grid is not None and grid.is_georeferenced]
-        self.gsds = [size for size in (grid.ground_sample_distance() for _, grid in self.placed) if size is not None]
+        self._alike = _alike(self.placed)
+        some = [grid for group in self._alike for _, grid in group[:: 1 + len(group) // _MEASURED]]
+        self.gsds = [size for size in (grid.ground_sample_distance() for grid in some) if size is not None]
 
     def errors(self) -> Iterator[str]:
         """What cannot be trained on."""
@@ -208,7 +211,7 @@ class _Look:
             )
         if self.gsds and max(self.gsds) > (1 + _UNEQUAL) * min(self.gsds):
             yield f"pixels are of different sizes: {min(self.gsds):.4g} to {max(self.gsds):.4g} m on the ground"
-        oblong = [name for name, grid in self.placed if _is_oblong(grid)]
+        oblong = [name for group in self._alike if _is_oblong(group[0][1]) for name, _ in group]
         if oblong:
             yield f"pixels of {len(oblong)} images are not square: {_first(oblong)}"
         pairs = Footprints(self._source).pairs
@@ -225,6 +228,16 @@ def _first(texts: Iterable[str], most: int = _NAMED) -> str:
     """The first few, and how many more there are."""
     listed = list(texts)
     return ", ".join(listed[:most]) + (f" and {len(listed) - most} more" if len(listed) > most else "")
+
+
+def _alike(placed: Sequence[tuple[str, Grid]]) -> list[list[tuple[str, Grid]]]:
+    """Grids by reference system and size of pixels: measuring each of thousands on the ellipsoid would take minutes."""
+    groups: dict[object, list[tuple[str, Grid]]] = {}
+    for name, grid in placed:
+        t = grid.transform
+        steps = tuple(f"{v:.6g}" for v in (t.a, t.b, t.d, t.e))
+        groups.setdefault((grid.crs_wkt, steps, name if grid.gcps else None), []).append((name, grid))
+    return list(groups.values())
 
 
 def _crs_name(grid: Grid) -> str:
