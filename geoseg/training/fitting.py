@@ -5,14 +5,12 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
-from torch.utils import deterministic
 
 from geoseg.config import ModelSpec
 from geoseg.errors import ModelError, ParameterError
@@ -20,6 +18,7 @@ from geoseg.legend import Legend
 from geoseg.models import create_model, stride_multiple
 from geoseg.normalization import BandStats
 from geoseg.training.losses import build_loss
+from geoseg.training.repeating import repeatable
 from geoseg.training.samples import Chips, Sample, band_statistics
 from geoseg.training.weights import Weighting
 from geoseg.training.weights import class_weights as weights_by_rule
@@ -138,7 +137,7 @@ def train_on_arrays(
     stats, value_range = band_statistics(samples)
     chips = Chips(samples, legend, stats, chip_size, augment)
     criterion = build_loss(loss, _numbers(class_weights, chips)).to(torch.device(device))
-    with _deterministic(seed):
+    with repeatable(seed):
         bands = len(stats.mean)
         model = create_model(architecture, bands=bands, classes=len(legend), encoder_weights=encoder_weights, **options)
         _check_chip_size(chip_size, stride_multiple(model))
@@ -228,22 +227,3 @@ def _one_cycle(done: float) -> float:
     if done < _WARM_UP:
         return done / _WARM_UP
     return 0.5 * (1 + math.cos(math.pi * (done - _WARM_UP) / (1 - _WARM_UP)))
-
-
-@contextmanager
-def _deterministic(seed: int) -> Iterator[None]:
-    """Seed torch, and refuse operations that do not repeat; afterwards everything is as it was."""
-    before = torch.are_deterministic_algorithms_enabled()
-    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
-    memory: Any = deterministic  # has no type information
-    fill = memory.fill_uninitialized_memory
-    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-        torch.manual_seed(seed)
-        torch.use_deterministic_algorithms(True)
-        # Nothing here reads memory before writing it, and filling it first takes a quarter of the time.
-        memory.fill_uninitialized_memory = False
-        try:
-            yield
-        finally:
-            torch.use_deterministic_algorithms(before, warn_only=warn_only)
-            memory.fill_uninitialized_memory = fill

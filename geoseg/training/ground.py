@@ -1,0 +1,112 @@
+"""The data of a training, looked at, kept and divided."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from geoseg.config.training import TrainingConfig
+from geoseg.normalization import BandStats
+from geoseg.sources.checking import check
+from geoseg.sources.split_files import read_split
+from geoseg.sources.splits import Split
+from geoseg.sources.splitting import make_split
+from geoseg.sources.statistics import band_statistics_of
+from geoseg.sources.storing import Store
+from geoseg.sources.surveying import survey
+from geoseg.sources.surveys import Survey
+from geoseg.sources.values import Source, ground_sample_distance
+from geoseg.tiling import Window
+from geoseg.training.preparing import areas_of, ground_pixels
+from geoseg.training.results import TrainingReporter, TrainingStatus
+from geoseg.training.runs import RunFolder
+from geoseg.training.stopwatch import Stopwatch
+
+# Of a batch, how many chips a message names.
+_NAMED = 8
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Ground:
+    """What there is to learn from and to judge by.
+
+    Attributes:
+        source: The imagery.
+        store: Its sheets, decoded.
+        survey: What is in them.
+        split: What is learned and what is judged.
+        stats: The scaling.
+        value_range: 1st and 99th percentile of training ground.
+        learned: (N, K) labelled pixels of training ground, by sheet.
+        judged: (N, K) of validation ground.
+        areas: For each sheet the named area that it is judged in.
+        warnings: What looks wrong.
+    """
+
+    source: Source
+    store: Store
+    survey: Survey
+    split: Split
+    stats: BandStats
+    value_range: tuple[float, float]
+    learned: npt.NDArray[np.int64]
+    judged: npt.NDArray[np.int64]
+    areas: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+    @property
+    def judges(self) -> bool:
+        """Whether there is labelled validation ground."""
+        return bool(self.judged.any())
+
+    @property
+    def gsd(self) -> float | None:
+        """Metres of a pixel; None where unknown."""
+        return ground_sample_distance(self.source)
+
+    def describe(self, where: Sequence[tuple[int, Window]]) -> str:
+        """Sheets and windows of a batch, for messages."""
+        told = "; ".join(f"{self.source.sheets[sheet].name}, {window}" for sheet, window in where[:_NAMED])
+        return told + (f"; and {len(where) - _NAMED} more" if len(where) > _NAMED else "")
+
+
+@contextmanager
+def survey_ground(
+    source: Source,
+    config: TrainingConfig,
+    folder: RunFolder,
+    resume: bool,
+    progress: TrainingReporter | None,
+    watch: Stopwatch,
+) -> Iterator[Ground]:
+    """Read all imagery once, refuse what cannot be trained on, divide the ground, and keep the sheets meanwhile.
+
+    Raises:
+        GeosegError: The data cannot be used; says what is wrong where.
+    """
+
+    def told(done: int, total: int) -> None:
+        if progress is not None:
+            progress(TrainingStatus("survey", done, max(total, 1)))
+
+    processes = (
+        int(os.environ.get("LOCAL_WORLD_SIZE", "1")) if config.trainer.devices is None else config.trainer.devices
+    )
+    with Store(source, config.chips.cache, processes=processes) as store:
+        with watch("reading"):
+            seen = survey(source, store.write, told)
+            checked = check(source, seen)
+            checked.raise_for_errors()
+            if resume and folder.split.is_file():
+                split = read_split(folder.split, source)
+            else:
+                split = make_split(source, seen, config.split, config.chips.size)
+            stats, value_range = band_statistics_of(store, split)
+            learned, judged = ground_pixels(store, split)
+        areas = areas_of(source, split)
+        yield Ground(source, store, seen, split, stats, value_range, learned, judged, areas, tuple(checked.warnings))
