@@ -36,13 +36,14 @@ def write_split(path: str | Path, source: Source, split: Split) -> None:
     Raises:
         OutputError: The file cannot be written.
     """
-    rows = [row for i, sheet in enumerate(source.sheets) for row in _rows(i, sheet, split.sheets[i])]
+    by_sheet = [list(_rows(i, sheet, split.sheets[i])) for i, sheet in enumerate(source.sheets)]
+    rows = [row for of_sheet in by_sheet for row in of_sheet]
     crs = next((s.grid.crs_wkt for s in source.sheets if s.grid is not None and s.grid.is_georeferenced), None)
     with staged(Path(path), overwrite=True) as temporary:
         _write(temporary, _TABLE, pd.DataFrame(_sheet_rows(source, split)))
         for name in dict.fromkeys(_layer(source.sheets[row["number"]], row["role"]) for row in rows):
             members = [row for row in rows if _layer(source.sheets[row["number"]], row["role"]) == name]
-            shapes = [_shape(row, rows, source, crs) for row in members]
+            shapes = [_shape(row, by_sheet[row["number"]], source.sheets[row["number"]], crs) for row in members]
             placed = crs if not name.endswith(_NO_PLACE) else None
             _write(temporary, name, geopandas.GeoDataFrame(pd.DataFrame(members), geometry=shapes, crs=placed))
 
@@ -68,7 +69,10 @@ def read_split(path: str | Path, source: Source) -> Split:
         by, block = str(head["by"]), int(head["block"])
         if by not in get_args(Way):
             raise VectorError(f"{path} is divided by {by!r}, which is none of {', '.join(get_args(Way))}")
-        parts = tuple(_part(role, every[every["number"] == i]) for i, role in enumerate(sheets["role"]))
+        found_windows: dict[tuple[int, str], list[Window]] = {}
+        for row in every[["number", "role", *_WINDOW]].itertuples(index=False, name=None):
+            found_windows.setdefault((int(row[0]), str(row[1])), []).append(Window(*map(int, row[2:])))
+        parts = tuple(_part(i, role, found_windows) for i, role in enumerate(sheets["role"]))
         return Split(cast("Way", by), parts, block or None, int(head["buffer"]))
     except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError, KeyError, IndexError) as error:
         raise VectorError(f"{path} holds no split: {' '.join(str(error).split())}") from error
@@ -101,27 +105,22 @@ def _layer(sheet: Sheet, role: str) -> str:
     return role if sheet.grid is not None and sheet.grid.is_georeferenced else role + _NO_PLACE
 
 
-def _shape(row: dict[str, Any], rows: list[dict[str, Any]], source: Source, crs: str | None) -> Any:
+def _shape(row: dict[str, Any], rows: list[dict[str, Any]], sheet: Sheet, crs: str | None) -> Any:
     """The polygon of a window: less closed ground where it is for training, less validation ground in the buffer."""
-    sheet = source.sheets[row["number"]]
     less = {"train": "buffer", "buffer": "validation", "validation": None}[row["role"]]
     whole = _polygon(row, sheet, crs)
     if less is None:
         return whole
-    others = [_polygon(r, sheet, crs) for r in rows if r["number"] == row["number"] and r["role"] == less]
+    others = [_polygon(r, sheet, crs) for r in rows if r["role"] == less]
     rest = shapely.difference(whole, shapely.union_all(np.array(others, object)))
     return whole if rest.is_empty else rest
 
 
 def _polygon(row: dict[str, Any], sheet: Sheet, crs: str | None) -> Any:
-    window = _window(row)
+    window = Window(*(row[name] for name in _WINDOW))
     if sheet.grid is None or not sheet.grid.is_georeferenced or crs is None:
         return shapely.box(window.col_off, -window.row_end, window.col_end, -window.row_off)
     return shapely.make_valid(shapely.polygons(outline(window, sheet.grid, crs)))
-
-
-def _window(row: Any) -> Window:
-    return Window(*(int(row[name]) for name in _WINDOW))
 
 
 def _write(path: Path, layer: str, table: Any) -> None:
@@ -137,10 +136,8 @@ def _read(path: str | Path, layer: str) -> pd.DataFrame:
     return table
 
 
-def _part(role: str, rows: pd.DataFrame) -> SheetSplit:
-    validation, closed = (
-        tuple(_window(row) for _, row in rows[rows["role"] == name].iterrows()) for name in ("validation", "buffer")
-    )
+def _part(number: int, role: str, windows: dict[tuple[int, str], list[Window]]) -> SheetSplit:
+    validation, closed = (tuple(windows.get((number, layer), ())) for layer in ("validation", "buffer"))
     return SheetSplit(None if role == "none" else cast("Role", role), validation, closed)
 
 
