@@ -30,6 +30,10 @@ class CorruptRasterError(RasterError, OSError):
     """A block of a raster cannot be decoded."""
 
 
+class LabelMismatchError(RasterError):
+    """Labels do not fit their image: another size, and no place by which they could be brought onto it."""
+
+
 class VectorError(GeosegError, ValueError):
     """A vector file cannot be used."""
 

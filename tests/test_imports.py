@@ -19,8 +19,8 @@ LAYERS = (
     {"blending", "mirroring", "normalization", "metrics", "config"},
     {"grids", "measuring", "polygons", "polynomials", "qgis"},
     {"datasets", "rasters", "parts", "polygon_labels", "reports", "vectors", "samplers", "models", "predictors"},
-    {"sources"},
-    {"inference", "vectorization", "evaluation", "training", "synthetic", "inspection", "doctor", "pictures"},
+    {"sources", "synthetic"},
+    {"inference", "vectorization", "evaluation", "training", "inspection", "doctor", "pictures"},
     {"__init__", "__main__", "cli"},
 )
 LAYER_OF = {unit: number for number, units in enumerate(LAYERS) for unit in units}

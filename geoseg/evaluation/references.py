@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
@@ -12,14 +11,10 @@ import numpy.typing as npt
 
 from geoseg.errors import ParameterError
 from geoseg.evaluation.legends import shared_legend
-from geoseg.grids import Grid
 from geoseg.legend import Legend
 from geoseg.polygon_labels import is_vector, open_polygon_labels
-from geoseg.rasters import ClassRaster, open_class_raster, open_class_raster_on
+from geoseg.rasters import ClassRaster, open_class_raster, open_class_raster_on, same_grid
 from geoseg.tiling import Window
-
-# Grids count as one where no corner is further off than this share of a pixel: what other programs round away.
-_GRID_TOLERANCE = 0.01
 
 
 class Labels(Protocol):
@@ -54,20 +49,10 @@ def open_reference(
             raise ParameterError(f"{path} is read as a raster, for which {option} says nothing; leave it out")
     truth = stack.enter_context(open_class_raster(path))
     legend = shared_legend(predicted, truth)
-    if _same_grid(predicted.grid, truth.grid):
+    if same_grid(predicted.grid, truth.grid):
         return truth, legend, ()
     note = (
         f"{truth.name} ({truth.grid.summary()}) was resampled to the grid of {predicted.name} "
         f"({predicted.grid.summary()}) by nearest neighbour"
     )
     return stack.enter_context(open_class_raster_on(path, predicted.grid, truth.legend)), legend, (note,)
-
-
-def _same_grid(ours: Grid, theirs: Grid) -> bool:
-    if ours.shape != theirs.shape or ours.gcps != theirs.gcps:
-        return False
-    height, width = ours.shape
-    corners = np.array([(0, 0), (width, 0), (0, height), (width, height)], np.float64)
-    steps = [abs(v) for v in (ours.transform.a, ours.transform.b, ours.transform.d, ours.transform.e) if v]
-    off = np.abs(ours.to_world(corners) - theirs.to_world(corners)).max()
-    return bool(off <= _GRID_TOLERANCE * min(steps)) and ours == replace(theirs, transform=ours.transform)

@@ -16,7 +16,7 @@ from geoseg.config import parse_legend
 from geoseg.errors import LegendError, MissingFileError, RasterError
 from geoseg.legend import IGNORE_ID, NODATA_ID, ClassDef, Legend
 from geoseg.qgis import parse_pam, parse_qml
-from geoseg.rasters.opening import stands_alone
+from geoseg.rasters.opening import display_name, open_dataset, stands_alone
 from geoseg.rasters.scenes import Scene
 from geoseg.rasters.writing import LEGEND_TAG
 from geoseg.tiling import Window
@@ -62,6 +62,20 @@ def own_legend(tags: Mapping[str, str], name: str) -> Legend | None:
         raise RasterError(f"{name}: its {LEGEND_TAG} tag is not a legend ({error}); remove or repair it") from error
 
 
+def describe_classes(path: str | Path) -> tuple[Legend | None, dict[int, str], dict[int, str]]:
+    """What a raster says of its classes, without a look at its pixels.
+
+    Returns:
+        The legend that geoseg wrote into it; names and colours by value from the files beside it and its colour table.
+
+    Raises:
+        MissingFileError: There is nothing under that name.
+        RasterError: It is no raster, or what it says is damaged.
+    """
+    with open_dataset(path) as dataset:
+        return own_legend(dataset.tags(), display_name(path)), *_described(dataset, path)
+
+
 def found_legend(scene: Scene, dataset: DatasetReader, path: str | Path) -> Legend:
     """A legend of the values that occur, with what names and colours there are."""
     counts = _count_values(scene)
@@ -74,10 +88,10 @@ def found_legend(scene: Scene, dataset: DatasetReader, path: str | Path) -> Lege
     values = [int(v) for v in np.flatnonzero(counts) if v not in _RESERVED]
     if not values:
         raise RasterError(f"{scene.name} holds no class: all its pixels are no data, 0 or 255")
-    return _legend_of(values, *_described(dataset, path))
+    return legend_of(values, *_described(dataset, path))
 
 
-def _legend_of(values: list[int], names: Mapping[int, str], colors: Mapping[int, str]) -> Legend:
+def legend_of(values: list[int], names: Mapping[int, str], colors: Mapping[int, str]) -> Legend:
     """A legend of ``values``; names and colours that are missing, unprintable or not unique are made up."""
     classes: list[ClassDef] = []
     taken: set[str] = set()
@@ -136,7 +150,7 @@ def _styled_legend(text: str, source: str) -> Legend:
         raise LegendError(
             f"{source} lists no classes; save the style of a raster that QGIS draws as Paletted/Unique values"
         )
-    return _legend_of(values, names, colors)
+    return legend_of(values, names, colors)
 
 
 def _read_text(path: Path, *, strict: bool = False) -> str:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 from rasterio.enums import MaskFlags, Resampling
 from rasterio.io import DatasetReader
 from rasterio.vrt import WarpedVRT
@@ -16,6 +18,20 @@ from geoseg.legend import Legend
 from geoseg.rasters.classes import ClassRaster, class_raster_of
 from geoseg.rasters.opening import GDAL_ERRORS, environment, open_dataset, reason
 from geoseg.rasters.reading import FileScene
+
+# Grids count as one where no corner is further off than this share of a pixel: what other programs round away.
+_GRID_TOLERANCE = 0.01
+
+
+def same_grid(ours: Grid, theirs: Grid) -> bool:
+    """Whether two rasters have their pixels in the same places, to a hundredth of a pixel."""
+    if ours.shape != theirs.shape or ours.gcps != theirs.gcps:
+        return False
+    height, width = ours.shape
+    corners = np.array([(0, 0), (width, 0), (0, height), (width, height)], np.float64)
+    steps = [abs(v) for v in (ours.transform.a, ours.transform.b, ours.transform.d, ours.transform.e) if v]
+    off = np.abs(ours.to_world(corners) - theirs.to_world(corners)).max()
+    return bool(off <= _GRID_TOLERANCE * min(steps)) and ours == replace(theirs, transform=ours.transform)
 
 
 @contextmanager

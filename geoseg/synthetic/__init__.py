@@ -26,7 +26,7 @@ from geoseg.synthetic.landscape import LEGEND, plan_landscape
 from geoseg.synthetic.texture import paint
 from geoseg.tiling import Window
 
-__all__ = ["GSD", "LEGEND", "SyntheticScene", "make_scene"]
+__all__ = ["GSD", "LEGEND", "RenderedScene", "SyntheticScene", "make_scene", "render_scene", "scene_grid"]
 
 GSD = 0.5
 """Ground sample distance in metres."""
@@ -54,6 +54,19 @@ class SyntheticScene:
     legend: Legend
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class RenderedScene:
+    """A scene and its truth in memory.
+
+    Attributes:
+        pixels: (3, H, W) uint8, 0 in the collar.
+        labels: (H, W) uint8 class ids of :data:`LEGEND`, 0 in the collar.
+    """
+
+    pixels: npt.NDArray[np.uint8]
+    labels: npt.NDArray[np.uint8]
+
+
 def make_scene(
     folder: str | Path, *, height: int = 2048, width: int = 2048, seed: int = 0, overwrite: bool = False
 ) -> SyntheticScene:
@@ -71,29 +84,43 @@ def make_scene(
         OutputExistsError: A file exists and ``overwrite`` was not given.
         OutputError: The folder cannot be written to.
     """
-    if not (SMALLEST <= height <= LARGEST and SMALLEST <= width <= LARGEST):
-        raise ParameterError(f"a synthetic scene of {height}×{width} pixels; give sides of {SMALLEST}..{LARGEST}")
-    if seed < 0:
-        raise ParameterError(f"seed {seed} is negative; give 0 or more")
+    _check(height, width, seed)
     made = SyntheticScene(Path(folder) / "scene.tif", Path(folder) / "truth.tif", LEGEND)
     _make_folder(made.scene.parent)
     for path in (made.scene, made.truth):
         check_output(path, overwrite)
-    pixels, labels = _render(seed, (height, width))
-    transform = Affine(GSD, 0, _ORIGIN[0], 0, -GSD, _ORIGIN[1])
-    _write_scene(made.scene, pixels, transform)
-    grid = Grid(_CRS.to_wkt(), transform, height, width)
+    rendered = render_scene(seed, height, width)
+    grid = scene_grid(height, width)
+    _write_scene(made.scene, rendered.pixels, grid.transform)
     with write_class_raster(made.truth, grid, LEGEND, overwrite=overwrite) as writer:
-        writer.write(Window(0, 0, height, width), labels)
+        writer.write(Window(0, 0, height, width), rendered.labels)
     return made
 
 
-def _render(seed: int, shape: tuple[int, int]) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
-    """(3, H, W) pixels and (H, W) labels, both 0 in the collar."""
+def render_scene(seed: int, height: int, width: int) -> RenderedScene:
+    """What :func:`make_scene` writes.
+
+    Raises:
+        ParameterError: A size or the seed is out of range.
+    """
+    _check(height, width, seed)
     rng = np.random.default_rng(seed)
-    plan = plan_landscape(rng, shape)
-    flown = _footprint(shape)
-    return paint(rng, plan) * flown, np.where(flown, plan.labels, np.uint8(NODATA_ID))
+    plan = plan_landscape(rng, (height, width))
+    flown = _footprint((height, width))
+    return RenderedScene(paint(rng, plan) * flown, np.where(flown, plan.labels, np.uint8(NODATA_ID)))
+
+
+def scene_grid(height: int, width: int, place: int = 0) -> Grid:
+    """Where a scene lies; scenes of one width and of other places lie side by side, from west to east."""
+    transform = Affine(GSD, 0, _ORIGIN[0] + place * width * GSD, 0, -GSD, _ORIGIN[1])
+    return Grid(_CRS.to_wkt(), transform, height, width)
+
+
+def _check(height: int, width: int, seed: int) -> None:
+    if not (SMALLEST <= height <= LARGEST and SMALLEST <= width <= LARGEST):
+        raise ParameterError(f"a synthetic scene of {height}×{width} pixels; give sides of {SMALLEST}..{LARGEST}")
+    if seed < 0:
+        raise ParameterError(f"seed {seed} is negative; give 0 or more")
 
 
 def _footprint(shape: tuple[int, int]) -> npt.NDArray[np.bool_]:
