@@ -9,6 +9,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from geoseg.config.loading import dump_config, load_config
+    from geoseg.config.training import TrainingConfig
     from geoseg.datasets import DatasetInfo, DatasetList, list_datasets, open_dataset
     from geoseg.doctor import Diagnosis, diagnose
     from geoseg.errors import GeosegError
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
     from geoseg.legend import ClassDef, Legend
     from geoseg.sources.checking import DataCheck, check_data
     from geoseg.synthetic import SyntheticScene, make_scene
+    from geoseg.training.results import TrainingRun
+    from geoseg.training.workflow import train
     from geoseg.vectorization import vectorize
 
 __version__ = "0.1.0"
@@ -43,19 +47,24 @@ __all__ = [
     "Outcome",
     "Prediction",
     "SyntheticScene",
+    "TrainingConfig",
+    "TrainingRun",
     "__version__",
     "check_data",
     "diagnose",
+    "dump_config",
     "estimate_prediction",
     "evaluate",
     "find_scenes",
     "info",
     "list_datasets",
     "list_models",
+    "load_config",
     "make_scene",
     "open_dataset",
     "predict",
     "predict_scenes",
+    "train",
     "vectorize",
 ]
 
@@ -72,18 +81,23 @@ _HOME = {
     "Outcome": "geoseg.inference",
     "Prediction": "geoseg.inference",
     "SyntheticScene": "geoseg.synthetic",
+    "TrainingConfig": "geoseg.config.training",
+    "TrainingRun": "geoseg.training.results",
     "check_data": "geoseg.sources.checking",
     "diagnose": "geoseg.doctor",
+    "dump_config": "geoseg.config.loading",
     "estimate_prediction": "geoseg.inference",
     "evaluate": "geoseg.evaluation",
     "find_scenes": "geoseg.inference",
     "info": "geoseg.inspection",
     "list_datasets": "geoseg.datasets",
     "list_models": "geoseg.inspection",
+    "load_config": "geoseg.config.loading",
     "make_scene": "geoseg.synthetic",
     "open_dataset": "geoseg.datasets",
     "predict": "geoseg.inference",
     "predict_scenes": "geoseg.inference",
+    "train": "geoseg.training.workflow",
     "vectorize": "geoseg.vectorization",
 }
 
