@@ -102,3 +102,29 @@ def test_a_run_that_is_killed_and_resumed_gives_the_same_model(project_root: Pat
     for number in range(len(KILLS)):
         own = [line.split(",") for line in (tmp_path / f"{number}/metrics.csv").read_text().splitlines()]
         assert [r[:seconds] + r[seconds + 1 :] for r in own] == [r[:seconds] + r[seconds + 1 :] for r in table]
+
+
+TOGETHER = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from pathlib import Path
+if __name__ == "__main__":
+    from small_training import config, source
+    from geoseg.training.runs import RunFolder
+    from geoseg.training.workflow import train_on
+    settings = config(trainer={"epochs": 3, "devices": 2, "ema": 0.5}, model={"freeze_encoder": 1})
+    run = train_on(source(), settings, RunFolder(Path(sys.argv[2])))
+    print(run.history[-1].step, run.history[run.best_epoch - 1].figures["mean_iou"] == run.judgement.metrics.mean_iou)
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_train_one_model_and_judge_together(project_root: Path, tmp_path: Path) -> None:
+    script = tmp_path / "together.py"
+    script.write_text(TOGETHER)
+    command = [sys.executable, str(script), str(project_root / "tests"), str(tmp_path / "run")]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=250)
+    assert done.returncode == 0, done.stderr
+    # 16 chips an epoch in batches of 4 on each of 2: 2 steps; and one process alone finds what the two counted.
+    assert done.stdout.split() == ["6", "True"]
+    assert (tmp_path / "run/report.html").exists()

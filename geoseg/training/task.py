@@ -195,6 +195,10 @@ class SegmentationTask(LightningModule):
     def on_validation_epoch_start(self) -> None:
         """Begin a confusion matrix for each named area."""
         self.check_losses()
+        if self.trainer.world_size > 1:
+            # Each device has statistics of its own batches; all judge with those that the first will save.
+            for buffer in self.judged.buffers():
+                torch.distributed.broadcast(buffer, 0)
         areas = int(self._subsets.max()) + 1 if len(self._subsets) else 1
         self._subsets = self._subsets.to(self.device)
         self.confusion = torch.zeros((areas, self._classes, self._classes), dtype=torch.int64, device=self.device)
