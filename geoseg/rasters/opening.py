@@ -184,8 +184,10 @@ def _open(name: str) -> Iterator[DatasetReader]:
             dataset = DatasetReader(name, driver=drivers)
     except GDAL_ERRORS as error:
         raise _refusal(name, shown, reason(error)) from error
-    with dataset:
+    try:
         yield dataset
+    finally:  # not ``with dataset``, which may enter GDAL settings that only the thread that opened it can leave
+        dataset.close()
 
 
 def _refusal(name: str, shown: str, why: str) -> MissingFileError | RasterError:

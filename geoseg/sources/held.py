@@ -10,8 +10,6 @@ from concurrent.futures import Future
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Generic, TypeVar
 
-import rasterio
-
 T = TypeVar("T")
 
 
@@ -90,9 +88,7 @@ class Handles(Generic[T]):
 
     def _opened(self, key: str) -> tuple[T, ExitStack]:
         stack = ExitStack()
-        # Inside of GDAL settings: a file opened without any makes its own, which only this thread could leave.
-        with rasterio.Env():
-            return stack.enter_context(self._opener(key)), stack
+        return stack.enter_context(self._opener(key)), stack
 
     def _taken(self, key: str) -> tuple[T, ExitStack] | None:
         with self._lock:
