@@ -19,8 +19,9 @@ from torch import nn
 from geoseg.errors import MissingFileError, ModelError, ParameterError
 from geoseg.models import architectures, create_model, stride_multiple
 from geoseg.models.encoders import adapt_bands, read_weights
-from geoseg.models.segnet import SegNet, pool_by_indices, pool_dense, unpool
+from geoseg.models.segnet import SegNet
 from geoseg.models.unet import UNet
+from geoseg.models.unpooling import pool_by_indices, pool_dense, unpool
 
 LITE0 = "tu-tf_efficientnet_lite0"
 
@@ -216,10 +217,10 @@ def test_a_pickle_with_code_is_no_weights_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("smp.unt", {}, r"no architecture 'smp.unt', did you mean 'smp.unet'\?; there are: segnet, unet, smp"),
+        ("smp.unt", {}, r"no architecture 'smp.unt', did you mean 'smp.unet'\?; there are: segnet, segnet-basic, "),
         ("deeplab", {}, "did you mean 'deeplabv3"),
         ("unet", {"wdth": 3}, "unet has no option 'wdth', did you mean 'width'"),
-        ("segnet", {"width": 3}, "segnet has no option 'width'; it has: none"),
+        ("segnet", {"bilinear": 3}, "segnet has no option 'bilinear'; it has: width, classifier"),
         ("unet", {"width": Path()}, "no plain JSON value"),
         ("smp.unet", {"encoder": "resnet43"}, "no encoder 'resnet43', did you mean 'resnet34'"),
         ("smp.unet", {"encoder": "tu-hf-hub:someone/something"}, "no encoder"),

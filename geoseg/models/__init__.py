@@ -11,24 +11,32 @@ from typing import TYPE_CHECKING, Any
 from geoseg.models.files import builtin_models, file_hash, read_spec, resolve_model
 
 if TYPE_CHECKING:
+    from geoseg.models.dropout import sample_dropout
+    from geoseg.models.reach import context, receptive_radius
     from geoseg.models.registry import architectures, create_model, stride_multiple
     from geoseg.models.weights import load_model, save_model
 
 __all__ = [
     "architectures",
     "builtin_models",
+    "context",
     "create_model",
     "file_hash",
     "load_model",
     "read_spec",
+    "receptive_radius",
     "resolve_model",
+    "sample_dropout",
     "save_model",
     "stride_multiple",
 ]
 
 _LAZY = {
     "architectures": "registry",
+    "context": "reach",
     "create_model": "registry",
+    "receptive_radius": "reach",
+    "sample_dropout": "dropout",
     "stride_multiple": "registry",
     "load_model": "weights",
     "save_model": "weights",

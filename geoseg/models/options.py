@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
-from geoseg.errors import ModelError
+from geoseg.errors import ModelError, ParameterError
 from geoseg.models.files import nearest
 
 
@@ -34,3 +34,33 @@ def check_options(architecture: str, options: Mapping[str, Any], allowed: Collec
             json.dumps(value)
         except (TypeError, ValueError) as error:
             raise ModelError(f"option {name!r} of {architecture} is no plain JSON value: {value!r}") from error
+
+
+def check_integer(architecture: str, option: str, value: object, smallest: int, largest: int) -> None:
+    """``value`` must be a whole number of that range. It may come from a file: True is none.
+
+    Raises:
+        ParameterError: It is not.
+    """
+    if type(value) is not int or not smallest <= value <= largest:
+        raise ParameterError(f"{architecture}: {option} {value!r}; give a whole number of {smallest}..{largest}")
+
+
+def check_choice(architecture: str, option: str, value: object, choices: Collection[object]) -> None:
+    """``value`` must be one of ``choices``, and of its type: 1 is not True.
+
+    Raises:
+        ParameterError: It is not.
+    """
+    if not any(type(value) is type(choice) and value == choice for choice in choices):
+        raise ParameterError(f"{architecture}: {option} {value!r}; give one of {', '.join(map(str, choices))}")
+
+
+def check_share(architecture: str, option: str, value: object) -> None:
+    """``value`` must be a number of 0 up to, not including, 1.
+
+    Raises:
+        ParameterError: It is not.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1:
+        raise ParameterError(f"{architecture}: {option} {value!r}; give a number of 0 up to, not including, 1")

@@ -9,13 +9,29 @@ from torch import nn
 
 from geoseg.errors import ModelError, ParameterError
 from geoseg.models import smp
+from geoseg.models.attention_unet import AttentionUNet
 from geoseg.models.encoders import load_vgg16
+from geoseg.models.enet import ENet
+from geoseg.models.fcn import FCN8s, FCN16s, FCN32s
 from geoseg.models.files import nearest
 from geoseg.models.options import check_options, keywords
-from geoseg.models.segnet import SegNet
+from geoseg.models.reach import OwnNetwork
+from geoseg.models.residual_unet import ResidualUNet
+from geoseg.models.segnet import BayesianSegNet, SegNet, SegNetBasic
 from geoseg.models.unet import UNet
 
-_OWN: dict[str, Callable[..., nn.Module]] = {"segnet": SegNet, "unet": UNet}
+_OWN: dict[str, type[OwnNetwork]] = {
+    "segnet": SegNet,
+    "segnet-basic": SegNetBasic,
+    "bayesian-segnet": BayesianSegNet,
+    "unet": UNet,
+    "residual-unet": ResidualUNet,
+    "attention-unet": AttentionUNet,
+    "fcn8s": FCN8s,
+    "fcn16s": FCN16s,
+    "fcn32s": FCN32s,
+    "enet": ENet,
+}
 
 
 def architectures() -> tuple[str, ...]:
@@ -60,9 +76,11 @@ def create_model(
 
 def _create_own(name: str, bands: int, classes: int, encoder_weights: str | None, options: dict[str, Any]) -> nn.Module:
     check_options(name, options, keywords(_OWN[name], leave_out=("bands", "classes")))
-    if encoder_weights is not None and name != "segnet":
-        raise ModelError(f"{name} has no published encoder weights: set encoder_weights to none, or take smp.{name}")
-    model = _OWN[name](bands, classes, **options)
+    if encoder_weights is not None and not issubclass(_OWN[name], SegNet):
+        other = f"smp.{name}" if name in smp.names() else "a network of smp"
+        raise ModelError(f"{name} has no published encoder weights: set encoder_weights to none, or take {other}")
+    factory: Callable[..., nn.Module] = _OWN[name]
+    model = factory(bands, classes, **options)
     if encoder_weights is not None and isinstance(model, SegNet):
         load_vgg16(model, encoder_weights)
     return model
@@ -74,6 +92,6 @@ def stride_multiple(model: nn.Module) -> int:
     Raises:
         ModelError: Not a network of :func:`create_model`.
     """
-    if isinstance(model, SegNet | UNet):
+    if isinstance(model, OwnNetwork):
         return model.stride_multiple
     return smp.stride_multiple(model)
