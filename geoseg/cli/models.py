@@ -17,7 +17,7 @@ def models(
     json: Json = False,
     _debug: Debug = False,
 ) -> None:
-    """List models and architectures."""
+    """List models, and architectures with what they cost and are for."""
     import geoseg
 
     found = geoseg.list_models(runs)

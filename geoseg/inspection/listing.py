@@ -9,6 +9,7 @@ from typing import Literal
 from geoseg import models
 from geoseg.errors import GeosegError
 from geoseg.models.files import MODEL_FILE
+from geoseg.models.table import Architecture, table_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +39,17 @@ class ListedModel:
 
 @dataclass(frozen=True, slots=True)
 class ModelList:
-    """Models to predict with, and architectures to train."""
+    """Models to predict with, and architectures to train.
+
+    Attributes:
+        models: By name.
+        architectures: Names, for training.
+        table: What each architecture costs and is for.
+    """
 
     models: tuple[ListedModel, ...]
     architectures: tuple[str, ...]
+    table: tuple[Architecture, ...]
 
     def __str__(self) -> str:
         lines = []
@@ -51,7 +59,7 @@ class ModelList:
             if model.bands:
                 lines.append(f"    {', '.join(model.bands)}{pixel} -> {', '.join(model.classes)}")
         models = "\n".join(lines) or "no models"
-        return f"{models}\n\narchitectures: {', '.join(self.architectures)}"
+        return f"{models}\n\n{table_text(self.table)}"
 
 
 def list_models(runs: str | Path = "runs") -> ModelList:
@@ -63,13 +71,15 @@ def list_models(runs: str | Path = "runs") -> ModelList:
     Returns:
         Runs first, as they win over built-in models of the same name.
     """
+    table = models.describe_architectures()
     trained = sorted(Path(runs).glob(f"*/{MODEL_FILE}"))
     return ModelList(
         models=(
             *(_listed(path.parent.name, "run", path) for path in trained),
             *(_listed(name, "built-in", path) for name, path in sorted(models.builtin_models().items())),
         ),
-        architectures=models.architectures(),
+        architectures=tuple(row.name for row in table),
+        table=table,
     )
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from geoseg.models.files import builtin_models, file_hash, read_spec, resolve_model
 
 if TYPE_CHECKING:
+    from geoseg.models.costs import describe_architecture, describe_architectures, macs_per_megapixel
     from geoseg.models.dropout import sample_dropout
     from geoseg.models.reach import context, receptive_radius
     from geoseg.models.registry import architectures, create_model, stride_multiple
@@ -21,8 +22,11 @@ __all__ = [
     "builtin_models",
     "context",
     "create_model",
+    "describe_architecture",
+    "describe_architectures",
     "file_hash",
     "load_model",
+    "macs_per_megapixel",
     "read_spec",
     "receptive_radius",
     "resolve_model",
@@ -35,6 +39,9 @@ _LAZY = {
     "architectures": "registry",
     "context": "reach",
     "create_model": "registry",
+    "describe_architecture": "costs",
+    "describe_architectures": "costs",
+    "macs_per_megapixel": "costs",
     "receptive_radius": "reach",
     "sample_dropout": "dropout",
     "stride_multiple": "registry",
