@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
+import pytest
 import torch
 from torch import nn
 
@@ -22,6 +24,16 @@ TINY: dict[str, dict[str, Any]] = {
     "fcn32s": {"width": 1, "dropout": 0.2},
     "enet": {"width": 4, "dropout": 0.2},
 }
+UPSAMPLING = ("transposed", "bilinear", "nearest", "unpool")
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Networks as small as these are faster with one."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 def tiny(name: str, bands: int = 2, classes: int = 3, **options: Any) -> OwnNetwork:

@@ -1,4 +1,4 @@
-"""Each of geoseg's own networks under OpenVINO and ONNX Runtime gives what torch gives."""
+"""Each of geoseg's own networks gives the same scores folded, under OpenVINO and ONNX Runtime; dropout is sampled."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from own_networks import TINY, tiny
-from predicting import load, make_spec, tiles
+from predicting import load, make_spec, plain, tiles
 from torch import nn
 
 # Much the same graphs as others: seldom worth the seconds.
@@ -42,3 +42,22 @@ def test_exported_networks_give_the_same_scores(
     assert float(expected.std()) > 1e-3  # a map of one value would agree with anything
     for graph in tmp_path.glob("cache/openvino-*/model.xml"):
         assert "Scatter" not in graph.read_text()
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_folded_networks_give_the_same_scores(name: str, tmp_path: Path) -> None:
+    batch = tiles(2, side=45)
+    found = load(make_spec(tmp_path, stride_multiple=1), lambda: tiny(name, 3, 7), side=45).submit(batch)()
+    # Residual U-Net's logits reach 100 here: its rounding is that of float32.
+    np.testing.assert_allclose(found, plain(batch, tiny(name, 3, 7)), atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["bayesian-segnet", "fcn8s", "enet"])
+def test_dropout_is_sampled_by_the_predictor(name: str, tmp_path: Path) -> None:
+    def sampled(count: int) -> np.ndarray:
+        spec = make_spec(tmp_path, stride_multiple=1)
+        return load(spec, lambda: tiny(name, 3, 7, dropout=0.5), side=45, mc=count).submit(tiles(1, side=45))().numpy()
+
+    np.testing.assert_array_equal(sampled(3), sampled(3))
+    assert sampled(3).shape == (1, 8, 45, 45)
+    assert np.abs(sampled(1)[:, :7] - sampled(2)[:, :7]).max() > 1e-4

@@ -1,9 +1,7 @@
-"""geoseg's own networks: published sizes, any image, every option, exact unpooling, how far they see."""
+"""geoseg's own networks: published sizes, any image, every option, exact unpooling; SegNets and FCNs."""
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,38 +9,27 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from own_networks import TINY, noise, tiny
+from own_networks import (
+    TINY,
+    UPSAMPLING,
+    noise,
+    one_thread,  # noqa: F401
+    tiny,
+)
 from torch import nn
 
 from geoseg.config import ModelSpec
 from geoseg.errors import ModelError, ParameterError
 from geoseg.models import (
-    context,
     create_model,
     load_model,
-    receptive_radius,
     sample_dropout,
     save_model,
     stride_multiple,
 )
-from geoseg.models.attention_unet import AttentionUNet
 from geoseg.models.fcn import FCN8s, bilinear_filter
-from geoseg.models.reach import OwnNetwork, Span
 from geoseg.models.segnet import BayesianSegNet, SegNet
-from geoseg.models.unet import UNet
-from geoseg.models.unpooling import Pooled, UnpoolingNetwork, pool_by_indices, pool_dense
-
-UPSAMPLING = ("transposed", "bilinear", "nearest", "unpool")
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Networks as small as these are faster with one."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
+from geoseg.models.unpooling import pool_by_indices, pool_dense
 
 EVERY = pytest.mark.parametrize("name", TINY)
 
@@ -110,16 +97,6 @@ def test_any_bands_and_classes_and_every_parameter_learns(name: str, bands: int,
     for key, parameter in network.named_parameters():
         assert parameter.grad is not None, key
         assert parameter.grad.any() or key in fixed, key
-
-
-@EVERY
-def test_the_last_row_and_column_count(name: str) -> None:
-    network = positive(tiny(name, 1, 1))
-    x = torch.zeros(1, 1, 33, 33, dtype=torch.float64)
-    changed = x.clone()
-    changed[..., 32, 32] = 1e6
-    with torch.inference_mode():
-        assert not torch.equal(network(x)[..., 32, 32], network(changed)[..., 32, 32])
 
 
 @EVERY
@@ -248,101 +225,6 @@ def test_segnet_basics_decoder_has_no_relu() -> None:
     assert filters == [(7, 7)] * 8 + [(1, 1)]
 
 
-# -- U-Net
-
-
-@pytest.mark.parametrize("upsampling", UPSAMPLING)
-@pytest.mark.parametrize("depth", [1, 2, 3, 5])
-def test_valid_unet_eats_its_context(upsampling: str, depth: int) -> None:
-    network = tiny("unet", upsampling=upsampling, depth=depth, padding="valid")
-    assert isinstance(network, UNet)
-    eaten = context(network)
-    smallest = 2 * eaten + 1
-    with torch.inference_mode():
-        for height, width in [(smallest, smallest + n) for n in range(0, 34, 3)]:
-            logits = network(noise(1, 2, height, width))
-            assert logits.shape == (1, 3, height - 2 * eaten, width - 2 * eaten)
-        with pytest.raises(ParameterError, match=f"eats {eaten} pixels .* give one of at least {smallest}"):
-            network(noise(1, 2, smallest - 1, smallest))
-
-
-def test_the_papers_tile() -> None:
-    network = tiny("unet", padding="valid", batch_norm=False)
-    assert isinstance(network, UNet)
-    assert context(network) == 92
-    assert network.input_side(388) == 572
-    assert network.input_side(389) == 588
-    assert context(tiny("unet")) == context(nn.Conv2d(1, 1, 3)) == 0
-
-
-@pytest.mark.parametrize("upsampling", UPSAMPLING)
-def test_each_valid_convolution_gives_the_interior_of_the_same_one(upsampling: str) -> None:
-    valid, same = tiny("unet", upsampling=upsampling, padding="valid"), tiny("unet", upsampling=upsampling)
-    same.load_state_dict(valid.state_dict())
-    pairs = [
-        (a, b)
-        for (a, b) in zip(valid.modules(), same.modules(), strict=True)
-        if isinstance(a, nn.Conv2d) and a.kernel_size == (3, 3)
-    ]
-    assert len(pairs) == 18
-    with torch.inference_mode():
-        for a, b in pairs:
-            x = noise(1, a.in_channels, 13, 12)
-            torch.testing.assert_close(a(x), b(x)[..., 1:-1, 1:-1], rtol=1e-5, atol=1e-6)
-
-
-@pytest.mark.parametrize("upsampling", UPSAMPLING)
-def test_two_levels_of_valid_are_the_interior_of_same(upsampling: str) -> None:
-    """Deeper, the poolings of the two networks start at different pixels: no longer the same windows."""
-    valid = tiny("unet", upsampling=upsampling, depth=2, padding="valid")
-    same = tiny("unet", upsampling=upsampling, depth=2)
-    same.load_state_dict(valid.state_dict())
-    eaten, x = context(valid), noise(1, 2, 44, 50)
-    with torch.inference_mode():
-        torch.testing.assert_close(valid(x), same(x)[..., eaten:-eaten, eaten:-eaten], rtol=1e-4, atol=1e-5)
-
-
-@pytest.mark.parametrize("upsampling", UPSAMPLING)
-def test_tiles_of_valid_are_cut_from_the_whole(upsampling: str) -> None:
-    network = tiny("unet", upsampling=upsampling, depth=4, padding="valid")
-    assert isinstance(network, UNet)
-    eaten, side = context(network), network.input_side(20)
-    got = side - 2 * eaten
-    x = noise(1, 2, side + 3 * network.phases, side + 5 * network.phases)
-    with torch.inference_mode():
-        whole = network(x)
-        for row, col in itertools.product((0, 8, 24), (0, 16, 40)):
-            tile = network(x[..., row : row + side, col : col + side])
-            torch.testing.assert_close(tile, whole[..., row : row + got, col : col + got], rtol=1e-4, atol=1e-5)
-
-
-def test_attention_maps_can_be_had() -> None:
-    network = tiny("attention-unet")
-    assert isinstance(network, AttentionUNet)
-    x = noise(2, 2, 45, 70)
-    with torch.inference_mode():
-        logits, maps = network.with_attention(x)
-        assert torch.equal(logits, network(x))
-    assert [tuple(m.shape) for m in maps] == [(2, 1, 45, 70), (2, 1, 23, 35), (2, 1, 12, 18), (2, 1, 6, 9)]
-    for weights in maps:
-        assert 0 < float(weights.min()) < float(weights.max()) < 1
-
-
-def test_closed_gates_let_nothing_through() -> None:
-    network = tiny("attention-unet", depth=2)
-    assert isinstance(network, AttentionUNet)
-    (gate,) = network.gates
-    norm = gate.get_submodule("weight.1")
-    x = noise(1, 2, 16, 16)
-    with torch.inference_mode():
-        norm.bias.fill_(-1e4)
-        closed = network(x)
-        network.merge[0].get_submodule("0").weight[:, : TINY["attention-unet"]["width"]] = 0  # the skip's filters
-        assert torch.equal(network(x), closed)
-        norm.bias.fill_(1e4)
-        assert torch.equal(network(x), closed)
-
-
 # -- FCN
 
 
@@ -374,101 +256,3 @@ def encoded(network: nn.Module, x: torch.Tensor) -> torch.Tensor:
     for stage in network.get_submodule("encoder").children():
         x = F.max_pool2d(stage(x), 2, ceil_mode=True)
     return x
-
-
-# -- how far networks see
-
-
-def positive(network: OwnNetwork) -> OwnNetwork:
-    """Positive filters and no biases: whatever an input pixel can change, it does change, and upwards."""
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.reset_running_stats()
-        elif isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
-            nn.init.constant_(module.weight, 1 / module.weight[0].numel())
-            if module.bias is not None:
-                nn.init.zeros_(module.bias)
-    return network.double().eval()
-
-
-def unpooled_everywhere(network: OwnNetwork) -> OwnNetwork:
-    """Every place of a window gets the value: which one does is up to the image."""
-
-    def pool(x: torch.Tensor) -> Pooled:
-        pooled = F.max_pool2d(x, 2, ceil_mode=True)
-        return pooled, lambda v: F.interpolate(v, scale_factor=2)[..., : x.shape[-2], : x.shape[-1]]
-
-    if isinstance(network, UnpoolingNetwork):
-        network.pool = pool  # type: ignore[method-assign]
-    return network
-
-
-def seen_radius(network: OwnNetwork) -> int:
-    """The farthest output pixel, along a line, that changes with an input pixel: all phases of the latter."""
-    found, claimed = 0, receptive_radius(network)
-    side = 2 * claimed + 2 * context(network) + 4 * network.phases
-    side = side // network.phases * network.phases
-    height = 2 * context(network) + 1
-    for phase in range(network.phases):
-        place = side // 2 // network.phases * network.phases + phase
-        x = torch.zeros(1, 1, height, side, dtype=torch.float64)
-        x[..., place] = 1
-        with torch.inference_mode():
-            (changed,) = network(x)[0].amax(dim=(0, 1)).nonzero(as_tuple=True)
-        changed = changed + context(network)
-        assert int(changed.min()) > 0
-        assert int(changed.max()) < side - 1 - context(network)
-        found = max(found, place - int(changed.min()), int(changed.max()) - place)
-    return found
-
-
-@pytest.mark.parametrize(
-    ("name", "options"),
-    [
-        *((name, {}) for name in TINY),
-        ("segnet", {"classifier": 3}),
-        ("residual-unet", {"depth": 3}),
-        ("attention-unet", {"depth": 3}),
-        *(
-            ("unet", {"depth": depth, "padding": padding, "upsampling": upsampling})
-            for depth, padding, upsampling in itertools.product((1, 2, 4), ("same", "valid"), UPSAMPLING)
-        ),
-    ],
-)
-def test_networks_see_exactly_as_far_as_they_say(name: str, options: dict[str, Any]) -> None:
-    network = positive(tiny(name, 1, 1, **options))
-    if getattr(network, "max_unpooling", False):
-        assert 0 < seen_radius(network) <= receptive_radius(network)
-    assert seen_radius(unpooled_everywhere(network)) == receptive_radius(network)
-
-
-def test_the_gradient_ends_at_the_radius() -> None:
-    network = tiny("unet", 1, 1, depth=3, upsampling="bilinear")
-    radius, seen = receptive_radius(network), torch.zeros(1, 1, 1, 160, dtype=torch.bool)
-    for row in range(40):  # which of the pooled pixels counts is chance: together they show all
-        x = noise(1, 1, 1, 160, seed=row).requires_grad_()
-        network(x)[..., 80 + row % network.phases].sum().backward()
-        assert x.grad is not None
-        seen |= x.grad.roll(-(row % network.phases), -1) != 0
-    places = seen.flatten().nonzero()
-    assert 80 - radius <= int(places.min())
-    assert int(places.max()) <= 80 + radius
-    assert int(places.max()) - int(places.min()) > radius
-
-
-def test_spans_by_hand() -> None:
-    one = Span(5, 5)
-    assert one.convolved(3) == Span(4, 6)
-    assert one.convolved(3, dilation=4) == Span(1, 9)
-    assert one.convolved(3, stride=2, padding=0) == Span(10, 12)
-    assert one.pooled() == Span(10, 11)
-    assert one.upsampled() == Span(2, 2)
-    assert one.upsampled(4, padding=1) == Span(2, 3)
-    assert Span(4, 4).upsampled(4, padding=1) == Span(1, 2)
-    assert one.upsampled(3, padding=1) == Span(2, 3)
-    assert one | Span(8, 9) == Span(5, 9)
-
-
-def test_a_strangers_radius() -> None:
-    with pytest.raises(ModelError, match="Conv2d is not one of geoseg's own networks"):
-        receptive_radius(nn.Conv2d(1, 1, 3))
