@@ -99,12 +99,10 @@ def open_batches(
 ) -> tuple[Any, Any, list[object]]:
     """Batches of training chips, their store, and what it took to fill it: Mpx/s, reads a pixel."""
     from geoseg.config.training import DataConfig, SplitConfig
-    from geoseg.sources.batches import TrainingBatches
-    from geoseg.sources.chips import ChipSampler
+    from geoseg.sources.chips import ChipSampler, Store, TrainingBatches
     from geoseg.sources.opening import open_source
-    from geoseg.sources.splitting import make_split
-    from geoseg.sources.storing import Store
-    from geoseg.sources.surveying import survey
+    from geoseg.sources.splits import make_split
+    from geoseg.sources.surveys import survey
 
     images, labels = make_files(folder, kind, args.sizes.base)
     legend = {number: f"class {number}" for number in range(1, CLASSES + 1)}

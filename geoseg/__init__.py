@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     )
     from geoseg.inspection import info, list_models
     from geoseg.legend import ClassDef, Legend
-    from geoseg.sources.checking import DataCheck, check_data
+    from geoseg.sources.surveys import DataCheck, check_data
     from geoseg.synthetic import SyntheticScene, make_scene
     from geoseg.training.results import TrainingRun
     from geoseg.training.workflow import train
@@ -70,7 +70,7 @@ __all__ = [
 
 _HOME = {
     "ClassDef": "geoseg.legend",
-    "DataCheck": "geoseg.sources.checking",
+    "DataCheck": "geoseg.sources.surveys",
     "DatasetInfo": "geoseg.datasets",
     "DatasetList": "geoseg.datasets",
     "Diagnosis": "geoseg.doctor",
@@ -83,7 +83,7 @@ _HOME = {
     "SyntheticScene": "geoseg.synthetic",
     "TrainingConfig": "geoseg.config.training",
     "TrainingRun": "geoseg.training.results",
-    "check_data": "geoseg.sources.checking",
+    "check_data": "geoseg.sources.surveys",
     "diagnose": "geoseg.doctor",
     "dump_config": "geoseg.config.loading",
     "estimate_prediction": "geoseg.inference",

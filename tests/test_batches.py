@@ -20,12 +20,10 @@ from geoseg.inference.streaming import RowEnd, Walk, stream_tiles
 from geoseg.legend import ClassDef, Legend
 from geoseg.normalization import BandStats
 from geoseg.rasters import Pixels
-from geoseg.sources.batches import TrainingBatches, ValidationTiles
-from geoseg.sources.chips import ChipSampler
-from geoseg.sources.frames import in_order
+from geoseg.sources.chips import ChipSampler, Store, TrainingBatches, ValidationTiles
+from geoseg.sources.chips.frames import in_order
 from geoseg.sources.splits import SheetSplit, Split
-from geoseg.sources.storing import Store
-from geoseg.sources.surveying import survey
+from geoseg.sources.surveys import survey
 from geoseg.tiling import TileGrid, Window
 from geoseg.training.normalizing import normalize_batch
 

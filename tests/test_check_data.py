@@ -16,8 +16,7 @@ from geoseg.config.training import DataConfig, TrainingConfig
 from geoseg.errors import ParameterError, RasterError
 from geoseg.grids import Grid
 from geoseg.legend import Legend
-from geoseg.sources.checking import DataCheck, check, check_data
-from geoseg.sources.surveying import survey
+from geoseg.sources.surveys import DataCheck, check, check_data, survey
 
 LEGEND = Legend.from_names(["water", "forest", "town"])
 UTM = CRS.from_epsg(32636).to_wkt()

@@ -14,11 +14,10 @@ from scipy.stats import chisquare
 
 from geoseg.errors import ParameterError
 from geoseg.legend import ClassDef, Legend
-from geoseg.sources.chips import Chip, ChipSampler
+from geoseg.sources.chips import Chip, ChipSampler, Store
 from geoseg.sources.ground import Positions, free_rectangles
 from geoseg.sources.splits import SheetSplit, Split
-from geoseg.sources.storing import Store
-from geoseg.sources.surveying import survey
+from geoseg.sources.surveys import survey
 from geoseg.tiling import Window
 
 LEGEND = Legend((ClassDef(1, "field", "#aabb00"), ClassDef(2, "wood", "#00aa00"), ClassDef(5, "pond", "#0000aa")))

@@ -202,7 +202,7 @@ def test_labels_of_another_crs_by_place(monkeypatch: pytest.MonkeyPatch) -> None
     assert any("far.tif" in note for note in found.notes)
     expected = indices_of(values[row, col])
     np.testing.assert_array_equal(whole(found).indices, expected)
-    monkeypatch.setattr("geoseg.sources.nearest._CHUNK", 60)
+    monkeypatch.setattr("geoseg.sources.own.nearest._CHUNK", 60)
     np.testing.assert_array_equal(whole(found).indices, expected)
 
 

@@ -22,13 +22,11 @@ from geoseg.config.training import SplitConfig
 from geoseg.errors import MissingFileError, ParameterError, VectorError
 from geoseg.grids import Grid
 from geoseg.legend import Legend
-from geoseg.sources.blocks import ClassGround, block_edges, block_neighbours, block_windows
 from geoseg.sources.footprints import Footprints
 from geoseg.sources.ground import Positions
-from geoseg.sources.split_files import read_split, write_split
-from geoseg.sources.splits import SheetSplit, Split
-from geoseg.sources.splitting import make_split
-from geoseg.sources.surveying import survey
+from geoseg.sources.splits import SheetSplit, Split, make_split, read_split, write_split
+from geoseg.sources.splits.blocks import ClassGround, block_edges, block_neighbours, block_windows
+from geoseg.sources.surveys import survey
 from geoseg.tiling import Window
 
 LEGEND = Legend.from_names(["water", "forest", "town"])

@@ -17,11 +17,9 @@ from labelled import MemorySource
 
 from geoseg.errors import CorruptRasterError, OutputError, ParameterError, ResourceError
 from geoseg.legend import ClassDef, Legend
-from geoseg.sources import planes, storing
+from geoseg.sources.chips import Store, band_statistics_of, planes, storing
 from geoseg.sources.splits import SheetSplit, Split
-from geoseg.sources.statistics import band_statistics_of
-from geoseg.sources.storing import Store
-from geoseg.sources.surveying import survey
+from geoseg.sources.surveys import survey
 from geoseg.tiling import Window
 from geoseg.training import Sample, band_statistics
 

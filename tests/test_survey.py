@@ -14,9 +14,10 @@ from labelled import MemorySource
 
 from geoseg.errors import OutputError, ResourceError
 from geoseg.legend import Legend
-from geoseg.sources import LabelledPixels, surveying
-from geoseg.sources.band_values import ValueCounter
-from geoseg.sources.surveying import strip_windows, survey
+from geoseg.sources import LabelledPixels
+from geoseg.sources.surveys import survey, surveying
+from geoseg.sources.surveys.band_values import ValueCounter
+from geoseg.sources.surveys.surveying import strip_windows
 from geoseg.tiling import Window
 
 LEGEND = Legend.from_names(["water", "forest", "town"])

@@ -16,7 +16,7 @@ from geoseg.errors import ModelError, ParameterError
 from geoseg.metrics import Calibration, Metrics
 from geoseg.models import create_model
 from geoseg.normalization import BandStats
-from geoseg.sources.batches import Batch
+from geoseg.sources.chips import Batch
 from geoseg.tiling import Window
 from geoseg.training.averaging import MovingAverage
 from geoseg.training.calibrating import LogitSample, best_temperature, calibration_at

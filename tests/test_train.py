@@ -116,7 +116,7 @@ def test_prediction_gives_the_map_that_was_judged(run: TrainingRun, tmp_path: Pa
 
 
 def test_logits_of_validation_are_those_of_prediction(run: TrainingRun) -> None:
-    from geoseg.sources.batches import TileBatch
+    from geoseg.sources.chips import TileBatch
     from geoseg.training.losses import build_loss
     from geoseg.training.task import SegmentationTask
 

@@ -13,7 +13,7 @@ import shapely
 
 from geoseg.grids import Grid
 from geoseg.polynomials import Polynomial
-from geoseg.sources.splits import touches
+from geoseg.sources.ground import touches
 from geoseg.sources.values import Source
 from geoseg.tiling import Window
 

@@ -1,4 +1,4 @@
-"""Rectangles of a sheet that closed windows leave, and the places where a chip fits between them."""
+"""Windows of a sheet: which touch, what closed ones leave, and the places where a chip fits between them."""
 
 from __future__ import annotations
 
@@ -11,6 +11,19 @@ import numpy.typing as npt
 from geoseg.tiling import Window
 
 Ints = npt.NDArray[np.int64]
+
+
+def touches(a: Window, b: Window) -> bool:
+    """Whether two windows share a pixel."""
+    rows = a.row_off < b.row_end and b.row_off < a.row_end
+    return rows and a.col_off < b.col_end and b.col_off < a.col_end
+
+
+def grown(window: Window, by: int, height: int, width: int) -> Window:
+    """A window with ``by`` more pixels on all sides, as far as the sheet of ``height`` × ``width`` reaches."""
+    top, left = max(0, window.row_off - by), max(0, window.col_off - by)
+    bottom, right = min(height, window.row_end + by), min(width, window.col_end + by)
+    return Window(top, left, bottom - top, right - left)
 
 
 def free_rectangles(height: int, width: int, taken: Sequence[Window]) -> Ints:

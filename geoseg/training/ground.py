@@ -12,14 +12,9 @@ import numpy.typing as npt
 
 from geoseg.config.training import TrainingConfig
 from geoseg.normalization import BandStats
-from geoseg.sources.checking import check
-from geoseg.sources.split_files import read_split
-from geoseg.sources.splits import Split
-from geoseg.sources.splitting import make_split
-from geoseg.sources.statistics import band_statistics_of
-from geoseg.sources.storing import Store
-from geoseg.sources.surveying import survey
-from geoseg.sources.surveys import Survey
+from geoseg.sources.chips import Store, band_statistics_of
+from geoseg.sources.splits import Split, make_split, read_split
+from geoseg.sources.surveys import Survey, check, survey
 from geoseg.sources.values import Source, ground_sample_distance
 from geoseg.tiling import Window
 from geoseg.training.preparing import areas_of, ground_pixels

@@ -12,7 +12,7 @@ import torch
 
 from geoseg.legend import IGNORE_ID, NODATA_ID, Legend
 from geoseg.metrics import BoundaryScore, Metrics, boundary_counts, boundary_halo, confusion_matrix
-from geoseg.sources.batches import JudgedTile, TileBatch
+from geoseg.sources.chips import JudgedTile, TileBatch
 from geoseg.sources.splits import Split
 from geoseg.tiling import Window
 from geoseg.training.calibrating import LogitSample, best_temperature, calibration_at
@@ -55,7 +55,7 @@ Picture = Callable[[JudgedTile, Labels, Labels, int, int], ChipPicture]
 
 
 class Judge:
-    """Takes in the logits of tiles, in the order of :class:`~geoseg.sources.ValidationTiles`.
+    """Takes in the logits of tiles, in the order of :class:`~geoseg.sources.chips.ValidationTiles`.
 
     Args:
         legend: The classes.

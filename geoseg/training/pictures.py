@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from geoseg.reports import place_of
-from geoseg.sources.batches import JudgedTile
+from geoseg.sources.chips import JudgedTile
 from geoseg.sources.previews import Previewer
 from geoseg.training.ground import Ground
 from geoseg.training.results import ChipPicture

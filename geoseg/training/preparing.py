@@ -14,9 +14,9 @@ from geoseg.errors import ParameterError
 from geoseg.legend import Legend
 from geoseg.models import create_model, stride_multiple
 from geoseg.models.files import nearest
+from geoseg.sources.chips import Store
 from geoseg.sources.ground import free_rectangles
 from geoseg.sources.splits import Split
-from geoseg.sources.storing import Store
 from geoseg.sources.values import Source
 from geoseg.tiling import Window
 from geoseg.training.judging import labelled_pixels

@@ -15,7 +15,7 @@ from lightning.pytorch import Trainer
 
 from geoseg.config.training import TrainerConfig, TrainingConfig
 from geoseg.errors import ParameterError, ResourceError
-from geoseg.sources.batches import Batch, TrainingBatches
+from geoseg.sources.chips import Batch, TrainingBatches
 from geoseg.training.checkpoints import SafeCheckpoints
 from geoseg.training.recording import Recorder
 from geoseg.training.task import SegmentationTask

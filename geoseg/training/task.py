@@ -15,7 +15,7 @@ from geoseg.config.training import TrainingConfig
 from geoseg.errors import ModelError, ParameterError
 from geoseg.legend import IGNORE_ID
 from geoseg.normalization import BandStats
-from geoseg.sources.batches import Batch, TileBatch
+from geoseg.sources.chips import Batch, TileBatch
 from geoseg.training.augmentation import Augmenter
 from geoseg.training.averaging import MovingAverage
 from geoseg.training.losses import SegmentationLoss

@@ -15,10 +15,9 @@ from geoseg.config import ModelSpec
 from geoseg.config.training import TrainingConfig
 from geoseg.models import save_model
 from geoseg.predictors.machine import device_name
-from geoseg.sources.batches import TrainingBatches, ValidationTiles
-from geoseg.sources.chips import ChipSampler
+from geoseg.sources.chips import ChipSampler, TrainingBatches, ValidationTiles
 from geoseg.sources.opening import open_source
-from geoseg.sources.split_files import write_split
+from geoseg.sources.splits import write_split
 from geoseg.sources.values import Source
 from geoseg.training.checkpoints import load_state
 from geoseg.training.describing import describe_model, describe_run, with_verdict

@@ -15,8 +15,8 @@ from geoseg.sources.ground import free_rectangles
 from geoseg.tiling import Window
 
 if TYPE_CHECKING:
+    from geoseg.sources.chips.storing import Store
     from geoseg.sources.splits import Split
-    from geoseg.sources.storing import Store
 
 Floats = npt.NDArray[np.float64]
 

@@ -1,4 +1,4 @@
-"""Which ground is trained on and which is kept: the result of :mod:`geoseg.sources.splitting`."""
+"""Which ground is trained on and which is kept: the result of :func:`~geoseg.sources.splits.make_split`."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from geoseg.errors import ParameterError
+from geoseg.sources.ground import touches
 from geoseg.sources.values import Role
 from geoseg.tiling import Window
 
@@ -86,16 +87,3 @@ class Split:
     def validation(self) -> tuple[int, ...]:
         """Numbers of the sheets that hold validation ground."""
         return tuple(i for i, sheet in enumerate(self.sheets) if sheet.validates)
-
-
-def touches(a: Window, b: Window) -> bool:
-    """Whether two windows share a pixel."""
-    rows = a.row_off < b.row_end and b.row_off < a.row_end
-    return rows and a.col_off < b.col_end and b.col_off < a.col_end
-
-
-def grown(window: Window, by: int, height: int, width: int) -> Window:
-    """A window with ``by`` more pixels on all sides, as far as the sheet of ``height`` × ``width`` reaches."""
-    top, left = max(0, window.row_off - by), max(0, window.col_off - by)
-    bottom, right = min(height, window.row_end + by), min(width, window.col_end + by)
-    return Window(top, left, bottom - top, right - left)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from geoseg.sources.band_values import BandSurvey
+from geoseg.sources.surveys.band_values import BandSurvey
 
 CELL = 64
 """Side in pixels of a cell of a large sheet."""

@@ -15,9 +15,9 @@ from geoseg.errors import LegendError, RasterError
 from geoseg.legend import IGNORE_ID, NODATA_ID, Legend
 from geoseg.polygon_labels import LayerSummary, VectorLayer, id_of, ids_of, legend_of_values
 from geoseg.rasters import FileScene, legend_of, open_quietly, read_legend
-from geoseg.sources.files import LabelFile
-from geoseg.sources.labelling import PolygonFile
-from geoseg.sources.meanings import IGNORE_WORD, Meanings, named_classes
+from geoseg.sources.own.files import LabelFile
+from geoseg.sources.own.labelling import PolygonFile
+from geoseg.sources.own.meanings import IGNORE_WORD, Meanings, named_classes
 from geoseg.tiling import Window
 
 log = logging.getLogger("geoseg")

@@ -15,10 +15,10 @@ from geoseg.grids import Grid
 from geoseg.legend import IGNORE_ID, Legend
 from geoseg.polygon_labels import Overlapping, PolygonLabels, VectorLayer, open_area, open_polygon_labels
 from geoseg.rasters import FileScene, same_grid
-from geoseg.sources.files import ImageFile, LabelFile
 from geoseg.sources.held import Handles, Kept
-from geoseg.sources.meanings import Meanings
-from geoseg.sources.nearest import read_nearest
+from geoseg.sources.own.files import ImageFile, LabelFile
+from geoseg.sources.own.meanings import Meanings
+from geoseg.sources.own.nearest import read_nearest
 from geoseg.tiling import Window
 
 Indices = npt.NDArray[np.uint8]

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from geoseg.errors import RasterError
-from geoseg.sources.band_values import BandSurvey
+from geoseg.sources.surveys.band_values import BandSurvey
 
 _LEVELS = " ▁▂▃▄▅▆▇█"
 

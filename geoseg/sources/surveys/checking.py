@@ -11,9 +11,9 @@ import numpy as np
 from geoseg.config.training import TrainingConfig
 from geoseg.errors import ParameterError
 from geoseg.grids import Grid
-from geoseg.sources.data_checks import ClassCount, DataCheck
 from geoseg.sources.footprints import Footprints
-from geoseg.sources.surveys import SheetSurvey, Survey
+from geoseg.sources.surveys.data_checks import ClassCount, DataCheck
+from geoseg.sources.surveys.records import SheetSurvey, Survey
 from geoseg.sources.values import Source
 from geoseg.tiling import Progress
 
@@ -43,7 +43,7 @@ def check_data(
     """
     from geoseg.config.loading import load_config
     from geoseg.sources.opening import open_source
-    from geoseg.sources.surveying import survey
+    from geoseg.sources.surveys.surveying import survey
 
     if isinstance(config, TrainingConfig):
         if data:

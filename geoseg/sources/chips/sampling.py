@@ -11,13 +11,13 @@ import numpy as np
 
 from geoseg.errors import ParameterError
 from geoseg.legend import IGNORE_ID
-from geoseg.sources.cells import Cells
+from geoseg.sources.chips.cells import Cells
 from geoseg.sources.ground import Positions, free_rectangles
 from geoseg.tiling import Window
 
 if TYPE_CHECKING:
+    from geoseg.sources.chips.storing import Store
     from geoseg.sources.splits import Split
-    from geoseg.sources.storing import Store
     from geoseg.sources.surveys import Survey
     from geoseg.sources.values import Sheet
 

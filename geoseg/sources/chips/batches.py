@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, TypeVar
 import torch
 
 from geoseg.errors import ParameterError
-from geoseg.sources.frames import Frame, in_order, named
+from geoseg.sources.chips.frames import Frame, in_order, named
 from geoseg.tiling import Tile, TileGrid, Window
 
 if TYPE_CHECKING:
-    from geoseg.sources.chips import ChipSampler
+    from geoseg.sources.chips.sampling import ChipSampler
+    from geoseg.sources.chips.storing import Store
     from geoseg.sources.splits import Split
-    from geoseg.sources.storing import Store
 
 
 @dataclass(frozen=True, slots=True, eq=False)

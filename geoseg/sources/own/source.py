@@ -17,11 +17,11 @@ from geoseg.grids import Grid
 from geoseg.legend import Legend
 from geoseg.polygon_labels import VectorLayer, meets, open_layer
 from geoseg.rasters import FileScene, open_quietly
-from geoseg.sources.choosing import given_legend, polygon_file, raster_meanings
-from geoseg.sources.files import ImageFile
-from geoseg.sources.gathering import Part, gather, left_out
 from geoseg.sources.held import Handles
-from geoseg.sources.labelling import AreaOfInterest, Labelling, PolygonLabelling, RasterLabelling, kept_polygons
+from geoseg.sources.own.choosing import given_legend, polygon_file, raster_meanings
+from geoseg.sources.own.files import ImageFile
+from geoseg.sources.own.gathering import Part, gather, left_out
+from geoseg.sources.own.labelling import AreaOfInterest, Labelling, PolygonLabelling, RasterLabelling, kept_polygons
 from geoseg.sources.values import LabelledPixels, Role, Sheet
 from geoseg.tiling import Window
 

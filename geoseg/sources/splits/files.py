@@ -15,7 +15,7 @@ import shapely
 
 from geoseg.errors import MissingFileError, VectorError
 from geoseg.sources.footprints import outline
-from geoseg.sources.splits import SheetSplit, Split, Way
+from geoseg.sources.splits.records import SheetSplit, Split, Way
 from geoseg.sources.values import Role, Sheet, Source
 from geoseg.tiling import Window
 from geoseg.vectors.outputs import staged

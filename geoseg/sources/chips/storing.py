@@ -17,7 +17,7 @@ from geoseg.errors import OutputError, ParameterError
 from geoseg.legend import IGNORE_ID
 from geoseg.memory import free_memory
 from geoseg.mirroring import copy_tile, shown_between
-from geoseg.sources.planes import FileRoom, MemoryRoom, Room
+from geoseg.sources.chips.planes import FileRoom, MemoryRoom, Room
 from geoseg.sources.values import LabelledPixels, Sheet, Source
 from geoseg.tiling import Window
 
@@ -81,7 +81,7 @@ class Store:
             self._room.close()
 
     def write(self, sheet: int, window: Window, found: LabelledPixels) -> None:
-        """Keep a window of a sheet; for :func:`~geoseg.sources.survey` to call.
+        """Keep a window of a sheet; for :func:`~geoseg.sources.surveys.survey` to call.
 
         Raises:
             ResourceError: There is no room for the sheet; the message gives the bytes.

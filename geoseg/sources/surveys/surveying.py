@@ -10,8 +10,8 @@ import numpy.typing as npt
 
 from geoseg.errors import GeosegError, ResourceError
 from geoseg.legend import IGNORE_ID
-from geoseg.sources.band_values import ValueCounter
-from geoseg.sources.surveys import CELL, SheetSurvey, Survey, cell_side
+from geoseg.sources.surveys.band_values import ValueCounter
+from geoseg.sources.surveys.records import CELL, SheetSurvey, Survey, cell_side
 from geoseg.sources.values import LabelledPixels, Sheet, Source
 from geoseg.threads import prefetched
 from geoseg.tiling import Progress, Window

@@ -14,11 +14,11 @@ import numpy as np
 
 from geoseg.config.training import SplitConfig
 from geoseg.errors import ParameterError
-from geoseg.sources.blocks import ClassGround, block_neighbours, block_windows
-from geoseg.sources.choosing_ground import Choice, Units, draw_choices
 from geoseg.sources.footprints import Footprints
-from geoseg.sources.ground import Positions, free_rectangles
-from geoseg.sources.splits import SheetSplit, Split, Way, grown
+from geoseg.sources.ground import Positions, free_rectangles, grown
+from geoseg.sources.splits.blocks import ClassGround, block_neighbours, block_windows
+from geoseg.sources.splits.choosing import Choice, Units, draw_choices
+from geoseg.sources.splits.records import SheetSplit, Split, Way
 from geoseg.sources.surveys import Survey
 from geoseg.sources.values import Source
 from geoseg.tiling import Window

@@ -17,7 +17,7 @@ from geoseg.legend import IGNORE_ID
 from geoseg.tiling import Window
 
 if TYPE_CHECKING:
-    from geoseg.sources.storing import Store
+    from geoseg.sources.chips.storing import Store
     from geoseg.sources.values import LabelledPixels
 
 T = TypeVar("T")
