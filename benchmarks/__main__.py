@@ -17,7 +17,7 @@ from common import FOLDER, say
 # Minutes in full and quick, once the network is trained (5 minutes) and the peers are installed (5 more).
 MINUTES = {
     "pipeline": (6, 2), "seams": (5, 2), "memory": (15, 3), "peers": (45, 19), "cost": (8, 1), "gpu": (3, 1),
-    "vectorize": (20, 2), "training": (10, 4),
+    "vectorize": (20, 2), "training": (10, 4), "torchgeo_training": (8, 3),
 }  # fmt: skip
 
 
