@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from geoseg.datasets import DatasetInfo, DatasetList, list_datasets, open_dataset
     from geoseg.doctor import Diagnosis, diagnose
     from geoseg.errors import GeosegError
-    from geoseg.evaluation import Evaluation, evaluate
+    from geoseg.evaluation import Evaluation, evaluate, write_submission
     from geoseg.inference import (
         Estimate,
         Outcome,
@@ -66,6 +66,7 @@ __all__ = [
     "predict_scenes",
     "train",
     "vectorize",
+    "write_submission",
 ]
 
 _HOME = {
@@ -99,6 +100,7 @@ _HOME = {
     "predict_scenes": "geoseg.inference",
     "train": "geoseg.training.workflow",
     "vectorize": "geoseg.vectorization",
+    "write_submission": "geoseg.evaluation",
 }
 
 

@@ -216,12 +216,12 @@ def test_a_dry_run_of_a_folder_is_a_list(run: Run, fake: Any, tmp_path: Path) ->
     assert [r["scene"] for r in records] == ["only.tif"]
 
 
-@pytest.mark.parametrize("name", ["evaluate", "info"])
+@pytest.mark.parametrize("name", ["evaluate", "info", "submission"])
 def test_parameters_are_named_as_in_python(name: str) -> None:
     from importlib import import_module
 
     command = inspect.signature(getattr(import_module(f"geoseg.cli.{name}"), name)).parameters
-    function = inspect.signature(getattr(geoseg, name)).parameters
+    function = inspect.signature(getattr(geoseg, "write_submission" if name == "submission" else name)).parameters
     assert set(command) - {"json", "_debug"} <= set(function)
     assert set(function) - set(command) <= {"progress", "window"}
 
@@ -401,7 +401,9 @@ def test_version(run: Run) -> None:
     assert run("--version") == (0, f"geoseg {geoseg.__version__}\n", "")
 
 
-@pytest.mark.parametrize("command", ["predict", "vectorize", "evaluate", "info", "models", "doctor", "demo"])
+@pytest.mark.parametrize(
+    "command", ["predict", "vectorize", "evaluate", "submission", "info", "models", "doctor", "demo"]
+)
 def test_every_command_has_help(run: Run, command: str) -> None:
     code, out, err = run(command, "--help")
     assert (code, err) == (0, "")

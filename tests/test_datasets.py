@@ -30,7 +30,7 @@ from geoseg.datasets import (
     list_datasets,
     open_dataset,
     readers,
-    write_submission,
+    write_label_images,
 )
 from geoseg.datasets.colours import indices_of_colours
 from geoseg.errors import (
@@ -533,7 +533,7 @@ def test_a_strange_colour_is_told_once(made: Callable[[str], Path], caplog: pyte
 
 
 @pytest.mark.parametrize(
-    ("name", "way"), [("loveda", "use val, or write a sub"), ("inria", "use val"), ("gid15", "val")]
+    ("name", "way"), [("loveda", "use val, or geoseg submission loveda"), ("inria", "use val"), ("gid15", "val")]
 )
 def test_metrics_without_labels_are_refused(name: str, way: str, made: Callable[[str], Path]) -> None:
     images = open_dataset(name, made(name), "test")
@@ -549,14 +549,14 @@ def unlabelled(made: Callable[[str], Path]) -> LabelledImages:
 
 def test_submission(unlabelled: LabelledImages, tmp_path: Path) -> None:
     predictions = [np.resize(np.arange(7, dtype=np.uint8), (SIZE, SIZE)), np.full((SIZE, SIZE), 6, np.uint8)]
-    folder = write_submission(unlabelled, predictions, tmp_path / "out/submission")
+    folder = write_label_images(unlabelled, predictions, tmp_path / "out/submission")
     assert sorted(path.name for path in folder.iterdir()) == ["0.png", "1.png"]
     for name, prediction in zip(["0.png", "1.png"], predictions, strict=True):
         with Image.open(folder / name) as written:
             assert written.mode == "L"
             assert np.array_equal(np.asarray(written), prediction)
     with pytest.raises(OutputExistsError, match="exists; remove it"):
-        write_submission(unlabelled, predictions, folder)
+        write_label_images(unlabelled, predictions, folder)
 
 
 @pytest.mark.parametrize(
@@ -573,14 +573,14 @@ def test_a_submission_that_does_not_fit_leaves_nothing(
     unlabelled: LabelledImages, tmp_path: Path, predictions: list[Array], complaint: str
 ) -> None:
     with pytest.raises(ParameterError, match=complaint):
-        write_submission(unlabelled, predictions, tmp_path / "out/submission")
+        write_label_images(unlabelled, predictions, tmp_path / "out/submission")
     assert not list((tmp_path / "out").iterdir())
 
 
 def test_only_loveda_test_can_be_submitted(made: Callable[[str], Path], tmp_path: Path) -> None:
     images = open_dataset("loveda", made("loveda"), "val")
     with pytest.raises(ParameterError, match="loveda val has no submission format"):
-        write_submission(images, [], tmp_path / "out")
+        write_label_images(images, [], tmp_path / "out")
 
 
 # Downloads.

@@ -17,6 +17,7 @@ from geoseg.cli.info import info
 from geoseg.cli.models import models
 from geoseg.cli.options import Debug
 from geoseg.cli.predict import predict
+from geoseg.cli.submission import submission
 from geoseg.cli.train import train
 from geoseg.cli.vectorize import vectorize
 
@@ -50,5 +51,5 @@ def _geoseg(
     console.set_up_logging()
 
 
-for command in (train, predict, vectorize, evaluate, info, models, datasets, check_data, doctor, demo):
+for command in (train, predict, vectorize, evaluate, submission, info, models, datasets, check_data, doctor, demo):
     app.command()(command)

@@ -15,7 +15,7 @@ from __future__ import annotations
 from geoseg.datasets.catalogue import dataset_info, list_datasets
 from geoseg.datasets.opening import LabelledImage, LabelledImages, open_dataset
 from geoseg.datasets.records import DatasetInfo, DatasetList, Split
-from geoseg.datasets.submission import write_submission
+from geoseg.datasets.submission import write_label_images
 
 __all__ = [
     "DatasetInfo",
@@ -26,5 +26,5 @@ __all__ = [
     "dataset_info",
     "list_datasets",
     "open_dataset",
-    "write_submission",
+    "write_label_images",
 ]

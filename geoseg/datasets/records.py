@@ -50,7 +50,7 @@ class DatasetInfo:
         downloadable: Whether torchgeo can fetch it.
         subsets: Named areas that can be opened alone.
         coloured: Whether the label files hold the colours of the legend, not class values.
-        submittable: Whether :func:`geoseg.datasets.write_submission` knows the format of its benchmark.
+        submittable: Whether :func:`geoseg.datasets.write_label_images` knows the format of its benchmark.
         remark: One thing to know.
         gigabytes: Size of all images once decoded, 8 bits a sample, in GB (10⁹ bytes).
 
@@ -104,8 +104,17 @@ class DatasetInfo:
         if self.split(split).labelled:
             return
         others = " or ".join(s.name for s in self.splits if s.labelled and s.name != "train") or "train"
-        also = ", or write a submission folder for its benchmark" if self.submittable else ""
+        also = f", or geoseg submission {self.name} for its benchmark" if self.submittable else ""
         raise ParameterError(f"{self.name} {split} has no public labels, so no metrics; use {others}{also}")
+
+    def require_submission(self, split: str) -> None:
+        """Refuse a split that no benchmark asks for.
+
+        Raises:
+            ParameterError: No format of a benchmark is known for it, or it does not exist.
+        """
+        if self.split(split).labelled or not self.submittable:
+            raise ParameterError(f"{self.name} {split} has no submission format; only loveda test has one")
 
     def lookup(self) -> npt.NDArray[np.uint8]:
         """(256,) uint8: from torchgeo's values to indices of the legend; 255 = ignore, 254 = should not occur."""

@@ -14,7 +14,9 @@ from geoseg.datasets.opening import LabelledImages
 from geoseg.errors import OutputExistsError, ParameterError
 
 
-def write_submission(images: LabelledImages, predictions: Iterable[npt.NDArray[np.uint8]], folder: str | Path) -> Path:
+def write_label_images(
+    images: LabelledImages, predictions: Iterable[npt.NDArray[np.uint8]], folder: str | Path
+) -> Path:
     """Write a folder of PNG files for LoveDA's benchmark: one band, values 0 (background) .. 6 (agriculture).
 
     Args:
@@ -30,8 +32,7 @@ def write_submission(images: LabelledImages, predictions: Iterable[npt.NDArray[n
         OutputExistsError: The folder exists.
     """
     target = Path(folder)
-    if not images.info.submittable or images.info.split(images.split).labelled:
-        raise ParameterError(f"{images.info.name} {images.split} has no submission format; only loveda test has one")
+    images.info.require_submission(images.split)
     if target.exists():
         raise OutputExistsError(f"{target} exists; remove it or choose another folder")
     target.parent.mkdir(parents=True, exist_ok=True)

@@ -36,9 +36,14 @@ def shared_legend(predicted: ClassRaster, truth: ClassRaster) -> Legend:
             f"{'; class '.join(problems)}; give the reference the ids and names of the prediction"
         )
     fuller = predicted.legend if ours.keys() >= theirs.keys() else truth.legend
-    named = {c.id: c for c in (*truth.legend, *predicted.legend) if not _NO_NAME.fullmatch(c.name)}
+    named = {c.id: c for c in (*truth.legend, *predicted.legend) if not is_unnamed(c)}
     return Legend(tuple(named.get(c.id, c) for c in fuller))
 
 
+def is_unnamed(entry: ClassDef) -> bool:
+    """Whether the file of a class gives it no name."""
+    return _NO_NAME.fullmatch(entry.name) is not None
+
+
 def _one_class(a: ClassDef, b: ClassDef) -> bool:
-    return a.name == b.name or bool(_NO_NAME.fullmatch(a.name) or _NO_NAME.fullmatch(b.name))
+    return a.name == b.name or is_unnamed(a) or is_unnamed(b)

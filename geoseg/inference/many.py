@@ -14,9 +14,10 @@ from typing import Unpack
 from geoseg.errors import MissingFileError, ParameterError
 from geoseg.inference.job import find_models
 from geoseg.inference.network import Networks
-from geoseg.inference.outputs import CONFIDENCE_SUFFIX, LABELS_SUFFIX, default_output, is_output
+from geoseg.inference.outputs import default_output, is_output
 from geoseg.inference.prediction import Models, Prediction, predict_with
 from geoseg.inference.settings import Choices, Settings
+from geoseg.rasters import CONFIDENCE_SUFFIX, LABELS_SUFFIX
 from geoseg.tiling import Progress
 
 _log = logging.getLogger("geoseg")

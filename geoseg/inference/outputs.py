@@ -11,9 +11,8 @@ from geoseg.blending.stored import Stored
 from geoseg.errors import ParameterError
 from geoseg.inference.settings import Settings
 from geoseg.legend import Legend
+from geoseg.rasters import CONFIDENCE_SUFFIX, LABELS_SUFFIX
 
-LABELS_SUFFIX = "_landcover"
-CONFIDENCE_SUFFIX = "_confidence"
 PARTS_SUFFIX = ".parts"
 
 # File systems take names of 255 bytes, and temporaries and sidecars have suffixes of up to 35.

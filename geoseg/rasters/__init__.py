@@ -1,7 +1,12 @@
 """Rasters: scenes in, class and confidence rasters out and in again."""
 
 from geoseg.rasters.classes import ClassRaster, ConfidenceRaster, open_class_raster, open_confidence
-from geoseg.rasters.companions import open_confidence_beside, open_named_confidence
+from geoseg.rasters.companions import (
+    CONFIDENCE_SUFFIX,
+    LABELS_SUFFIX,
+    open_confidence_beside,
+    open_named_confidence,
+)
 from geoseg.rasters.legends import describe_classes, legend_of, read_legend
 from geoseg.rasters.mosaic import MosaicScene, open_mosaic
 from geoseg.rasters.publishing import check_output, refuse_inputs
@@ -22,6 +27,8 @@ from geoseg.rasters.writing import (
 __all__ = [
     "CONFIDENCE_NODATA",
     "CONFIDENCE_SCALE",
+    "CONFIDENCE_SUFFIX",
+    "LABELS_SUFFIX",
     "ClassRaster",
     "ConfidenceRaster",
     "FileScene",

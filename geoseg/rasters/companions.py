@@ -1,4 +1,4 @@
-"""The confidence raster that belongs to a class raster."""
+"""The confidence raster that belongs to a class raster, and how both are named."""
 
 from __future__ import annotations
 
@@ -8,6 +8,10 @@ from pathlib import Path
 from geoseg.errors import MissingFileError, RasterError
 from geoseg.rasters.classes import ClassRaster, ConfidenceRaster, open_confidence
 from geoseg.rasters.writing import RUN_TAG
+
+LABELS_SUFFIX = "_landcover"
+CONFIDENCE_SUFFIX = "_confidence"
+"""What follows the name of a scene in those of its class and confidence raster."""
 
 CONFIDENCE_TAG = "GEOSEG_CONFIDENCE"
 """TIFF tag of a class raster that names the confidence raster made with it."""
