@@ -25,7 +25,7 @@ from geoseg.sources.chips.frames import in_order
 from geoseg.sources.splits import SheetSplit, Split
 from geoseg.sources.surveys import survey
 from geoseg.tiling import TileGrid, Window
-from geoseg.training.normalizing import normalize_batch
+from geoseg.training.normalizing import _on_device, normalize_batch
 
 LEGEND = Legend((ClassDef(1, "field", "#aabb00"), ClassDef(2, "wood", "#00aa00")))
 
@@ -326,3 +326,18 @@ def test_scaling_is_that_of_prediction_bit_for_bit(dtype: str, absent: int) -> N
 def test_scaling_for_other_bands() -> None:
     with pytest.raises(ParameterError, match="2 bands given, statistics are for 3"):
         normalize_batch(torch.zeros(1, 2, 4, 4), None, BandStats((0.0,) * 3, (1.0,) * 3))
+
+
+def test_statistics_go_to_the_device_once_and_serve_judging_and_learning() -> None:
+    stats = BandStats((5.0, 7.0), (2.0, 0.5))
+    pixels = torch.rand(1, 2, 4, 4)
+    with torch.inference_mode():  # validation comes first
+        first = normalize_batch(pixels, None, stats)
+    filters = torch.ones(1, 2, 1, 1, requires_grad=True)
+    torch.nn.functional.conv2d(normalize_batch(pixels, None, stats), filters).sum().backward()
+    assert filters.grad is not None
+    torch.testing.assert_close(filters.grad[0, :, 0, 0], first.sum((0, 2, 3)))
+    kept = _on_device(stats, pixels.device)
+    assert _on_device(BandStats((5.0, 7.0), (2.0, 0.5)), pixels.device) is kept
+    assert not kept[0].is_inference()
+    np.testing.assert_array_equal(torch.stack(kept)[:, 0, :, 0, 0].numpy(), [[5.0, 7.0], [0.5, 2.0]])
