@@ -17,6 +17,7 @@ from geoseg.errors import ParameterError, RasterError
 from geoseg.grids import Grid
 from geoseg.legend import Legend
 from geoseg.sources.surveys import DataCheck, check, check_data, survey
+from geoseg.sources.values import LeftOut
 
 LEGEND = Legend.from_names(["water", "forest", "town"])
 UTM = CRS.from_epsg(32636).to_wkt()
@@ -218,3 +219,17 @@ def test_the_command_tells_and_exits(tmp_path: Path) -> None:
     assert done.exit_code == 1
     assert "labels outside the legend" in done.stdout
     assert "3 (" in done.stdout
+
+
+def test_what_a_source_left_out_is_a_warning() -> None:
+    notes = ("3 images matched", LeftOut("1 images have no labels and are left out: a.tif"))
+    found = look(MemorySource(LEGEND, [sheet(0), sheet(1)], notes=notes))
+    assert (found.notes, found.warnings) == (notes[:1], notes[1:])
+    assert "but see the warnings" in str(found)
+
+
+def test_a_single_class_cannot_be_trained_on() -> None:
+    found = look(MemorySource(LEGEND, [labelled(1), labelled(1, seed=1)]))
+    (error,) = found.errors
+    assert error.startswith("all labelled pixels are 'forest', so that there is nothing to tell it from")
+    assert "--unlabelled" in error

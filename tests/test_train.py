@@ -158,7 +158,7 @@ def test_worst_chips_are_the_worst(run: TrainingRun, monkeypatch: pytest.MonkeyP
     short(tmp_path / "few", logging={"worst_chips": 2})
     short(tmp_path / "all", logging={"worst_chips": 200})
     few, every = (list(r.chips) for r in reports)
-    assert [c.error for c in every] == sorted((c.error for c in every), reverse=True)
+    assert [c.wrong for c in every] == sorted((c.wrong for c in every), reverse=True)
     assert [(c.window, c.wrong, c.pixels) for c in few] == [(c.window, c.wrong, c.pixels) for c in every[:2]]
     assert sum(c.pixels for c in every) == int((sheet(2)[2] != 255).sum()) == sum(reports[0].validation_pixels)
     assert sum(c.wrong for c in every) == reports[1].judgement.confusion.sum() - reports[1].judgement.confusion.trace()

@@ -162,6 +162,15 @@ def test_another_architecture_keeps_the_encoder_where_it_can(settings: Any, trai
     assert err == "warning: segnet starts from random weights; give --encoder-weights for others\n"
     model = settings("--dataset", "loveda", "--model", "segnet", "--encoder-weights", "imagenet").model
     assert (model.options, model.encoder_weights) == ({}, "imagenet")
+    code, _, err = train("--dataset", "loveda", "--model", "segnet", "--encoder-weights", "none", "--print-config")
+    assert (code, err) == (0, "")
+
+
+def test_names_that_are_no_names_of_folders(train: Train) -> None:
+    for name in ("a/b", "../x", ".x", "ä"):
+        code, _, err = train("--config", "debug", "--name", name, "--print-config")
+        assert code == 1
+        assert err.startswith(f"error: name is {name!r}, but should be letters, digits")
 
 
 def test_without_the_weights_package_it_says_that_weights_are_random(
@@ -228,6 +237,20 @@ def test_the_names_in_the_guide_are_settings(project_root: Path) -> None:
     named = set(re.findall(rf"\b((?:{sections})\.[a-z_]+)", text)) - {"split.gpkg", "model.safetensors"}
     assert len(named) > 10
     assert named <= settings_by_name().keys()
+
+
+def test_ctrl_c_before_the_end_of_the_first_epoch(
+    train: Train, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def interrupted(config: TrainingConfig, **more: Any) -> None:
+        folder = tmp_path / more["runs"] / config.name
+        folder.mkdir(parents=True)
+        (folder / "config.yaml").touch()
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(geoseg.__dict__, "train", interrupted)
+    _, _, err = train("--config", "debug")
+    assert err == "interrupted: no epoch was finished; begin it again with: geoseg train --config debug --resume\n"
 
 
 @pytest.mark.parametrize("begun", [False, True])

@@ -108,6 +108,10 @@ def report_interrupt() -> None:
     if state.checkpoint is not None and state.checkpoint.exists():
         arguments = [*(a for a in arguments if a not in ("--overwrite", "--resume")), "--resume"]
         advice = "what was learned is kept; go on with"
+    elif state.checkpoint is not None and (state.checkpoint.parents[1] / "config.yaml").exists():
+        # Before the end of the first epoch there is a run, but nothing that was learned.
+        arguments = [*(a for a in arguments if a not in ("--overwrite", "--resume")), "--resume"]
+        advice = "no epoch was finished; begin it again with"
     write_stderr(f"interrupted: {advice}: {shlex.join(['geoseg', *arguments])}")
 
 

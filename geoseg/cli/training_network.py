@@ -38,6 +38,8 @@ def network_settings(
     network = _of_model(init, runs) if config is None and init is not None else before
     if model is not None and model != network["architecture"]:
         network = _other(model, network)
+        if weights is None and init is None and network["encoder_weights"] == "none":
+            log.warning("%s starts from random weights; give --encoder-weights for others", model)
     if init is not None:
         network = {**network, "init": init, "encoder_weights": "none"}
     if weights is not None:
@@ -76,5 +78,4 @@ def _other(model: str, network: dict[str, Any]) -> dict[str, Any]:
     encoder = (network["options"] or {}).get("encoder")
     if encoder and model.startswith("smp.") and model not in _OTHER_ENCODERS:
         return {**network, "architecture": model, "options": {"encoder": encoder}}
-    log.warning("%s starts from random weights; give --encoder-weights for others", model)
     return {"architecture": model, "options": {}, "encoder_weights": "none"}

@@ -35,6 +35,7 @@ _WORDS = {
     "bool_type": "true or false",
     "dict_type": "a mapping such as {a: 1}",
     "path_type": "a path",
+    "string_pattern_mismatch": "letters, digits, '.', '_' and '-', the first of them a letter or digit",
     "string_type": "text; put it in quotes",
     "tuple_type": "a list such as [1, 2]",
 }

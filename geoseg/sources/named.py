@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,10 +14,8 @@ from geoseg.errors import MissingFileError, ParameterError, RasterError
 from geoseg.grids import Grid
 from geoseg.rasters import open_quietly
 from geoseg.sources.held import Kept
-from geoseg.sources.values import LabelledPixels, Role, Sheet
+from geoseg.sources.values import LabelledPixels, LeftOut, Role, Sheet
 from geoseg.tiling import Window
-
-log = logging.getLogger("geoseg")
 
 # Bytes of decoded images that are kept, so that the windows of one are cut from one decoding.
 _KEPT_BYTES = 256 * 2**20
@@ -107,8 +104,8 @@ def open_named(data: DataConfig) -> NamedSource:
         except MissingFileError as error:
             if split.name == "train" or not _is_absent(error, info, data, split.name):
                 raise
-            notes.append(f"{info.name} {split.name} is not in the folder: some of train is kept to validate on")
-            log.warning("%s", notes[-1])
+            why = "is not in the folder: some of train is kept to validate on"
+            notes.append(LeftOut(f"{info.name} {split.name} {why}"))
             continue
         notes.append(f"{info.name} {split.name}: {len(found)} images")
         splits.append(found)

@@ -19,6 +19,12 @@ Role = Literal["train", "validation"]
 """What ground is for."""
 
 
+class LeftOut(str):
+    """A note about something that was given and is not used: users should see it as a warning."""
+
+    __slots__ = ()
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class LabelledPixels:
     """A window of a sheet.
@@ -101,7 +107,7 @@ class Source(Protocol):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What was matched, repaired, reprojected, assumed and left out; each a sentence."""
+        """What was matched, repaired, reprojected and assumed, each a sentence; :class:`LeftOut` what was not used."""
 
     def read(self, sheet: int, window: Window) -> LabelledPixels:
         """Read a window that lies inside the sheet; safe to call from several threads.

@@ -74,7 +74,7 @@ def describe_run(
 ) -> tuple[RunReport, TrainingRun]:
     """What the report is made of, and what the caller gets."""
     history = tuple(recorder.history)
-    notes = (*ground.source.notes, *([start] if start else []), *_notes(config, ground, recorder))
+    notes = (*ground.notes, *([start] if start else []), *_notes(config, ground, recorder))
     peak, seconds = peak_memory(), _seconds(recorder, watch)
     weights = "random" if config.model.encoder_weights == "none" else config.model.encoder_weights
     report = RunReport(

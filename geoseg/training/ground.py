@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -9,20 +10,23 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from lightning.fabric.utilities.rank_zero import rank_zero_only
 
 from geoseg.config.training import TrainingConfig
 from geoseg.normalization import BandStats
 from geoseg.sources.chips import Store, band_statistics_of
 from geoseg.sources.splits import Split, make_split, read_split
 from geoseg.sources.surveys import Survey, check, survey
-from geoseg.sources.values import Source, ground_sample_distance
+from geoseg.sources.values import LeftOut, Source, ground_sample_distance
 from geoseg.tiling import Window
 from geoseg.training.preparing import areas_of, ground_pixels
 from geoseg.training.results import TrainingReporter, TrainingStatus
 from geoseg.training.runs import RunFolder
 from geoseg.training.stopwatch import Stopwatch
 
-# Of a batch, how many chips a message names.
+log = logging.getLogger("geoseg")
+
+# How many chips of a batch, or classes, a message names.
 _NAMED = 8
 
 
@@ -40,7 +44,8 @@ class Ground:
         learned: (N, K) labelled pixels of training ground, by sheet.
         judged: (N, K) of validation ground.
         areas: For each sheet the named area that it is judged in.
-        warnings: What looks wrong.
+        notes: What was matched and assumed.
+        warnings: What was left out or looks wrong.
     """
 
     source: Source
@@ -52,6 +57,7 @@ class Ground:
     learned: npt.NDArray[np.int64]
     judged: npt.NDArray[np.int64]
     areas: tuple[str, ...]
+    notes: tuple[str, ...]
     warnings: tuple[str, ...]
 
     @property
@@ -93,9 +99,13 @@ def survey_ground(
         int(os.environ.get("LOCAL_WORLD_SIZE", "1")) if config.trainer.devices is None else config.trainer.devices
     )
     with Store(source, config.chips.cache, processes=processes) as store:
+        _log(
+            [n for n in source.notes if not isinstance(n, LeftOut)], [n for n in source.notes if isinstance(n, LeftOut)]
+        )
         with watch("reading"):
             seen = survey(source, store.write, told)
             checked = check(source, seen)
+            _log((), [text for text in checked.warnings if text not in source.notes])
             checked.raise_for_errors()
             if resume and folder.split.is_file():
                 split = read_split(folder.split, source)
@@ -104,4 +114,36 @@ def survey_ground(
             stats, value_range = band_statistics_of(store, split)
             learned, judged = ground_pixels(store, split)
         areas = areas_of(source, split)
-        yield Ground(source, store, seen, split, stats, value_range, learned, judged, areas, tuple(checked.warnings))
+        one_sided = tuple(
+            _one_sided(source.legend.names, np.asarray(learned.any(axis=0)), np.asarray(judged.any(axis=0)))
+        )
+        _log((), one_sided)
+        yield Ground(
+            source, store, seen, split, stats, value_range, learned, judged, areas, checked.notes,
+            (*checked.warnings, *one_sided),
+        )  # fmt: skip
+
+
+def _one_sided(names: Sequence[str], learned: npt.NDArray[np.bool_], judged: npt.NDArray[np.bool_]) -> Iterator[str]:
+    """Classes that cannot be learned, or not be judged."""
+    if not judged.any():
+        return
+    for what, here, there in (
+        ("occur on validation ground alone and cannot be learned", judged, learned),
+        ("do not occur on validation ground and are not judged", learned, judged),
+    ):
+        found = [name for name, a, b in zip(names, here, there, strict=True) if a and not b]
+        if found:
+            more = f" and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
+            yield (
+                f"{len(found)} of {len(names)} classes {what}: {', '.join(found[:_NAMED])}{more}; try another "
+                "split.seed or a smaller split.block, or label more"
+            )
+
+
+@rank_zero_only
+def _log(notes: Sequence[str], warnings: Sequence[str]) -> None:
+    """Once, of several processes that train together."""
+    for level, texts in ((logging.INFO, notes), (logging.WARNING, warnings)):
+        for text in texts:
+            log.log(level, "%s", text)

@@ -29,9 +29,6 @@ CALIBRATION_PIXELS = 1 << 20
 # Rows of a window that borders are counted in at a time.
 _STRIP = 1024
 
-# A piece with fewer labelled pixels than this share says little, however wrong it is.
-_TELLING = 1 / 16
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Verdict:
@@ -76,7 +73,7 @@ class Judge:
         self._tallies = {area: _Tally(legend) for area in dict.fromkeys(areas)}
         self._samples = {area: LogitSample(pixels, CALIBRATION_PIXELS, seed) for area in self._tallies}
         self._worst, self._picture, self._pixel_size = worst, picture, pixel_size
-        self._chips: list[tuple[float, int, ChipPicture]] = []
+        self._chips: list[tuple[int, int, ChipPicture]] = []
         self._seen = 0
         self._map: _WindowMap | None = None
         self._ids = np.full(256, NODATA_ID, np.uint8)
@@ -99,11 +96,12 @@ class Judge:
         labelled = int((truth != NODATA_ID).sum())
         wrong = int(((truth != predicted) & (truth != NODATA_ID)).sum())
         self._seen += 1
-        if labelled > 0 and labelled >= _TELLING * truth.size and self._worst:
+        if labelled and self._worst:
+            # By pixels, not by share: of the slivers at the end of a window all may be wrong, and little is.
             # The number breaks ties, so that pictures are never compared; of equals the first stays.
-            if len(self._chips) >= self._worst and wrong / labelled <= self._chips[0][0]:
+            if len(self._chips) >= self._worst and wrong <= self._chips[0][0]:
                 return
-            entry = (wrong / labelled, -self._seen, self._picture(tile, truth, predicted, wrong, labelled))
+            entry = (wrong, -self._seen, self._picture(tile, truth, predicted, wrong, labelled))
             push = heapq.heappush if len(self._chips) < self._worst else heapq.heapreplace
             push(self._chips, entry)
 

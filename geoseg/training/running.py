@@ -37,14 +37,25 @@ def choose_accelerator(config: TrainerConfig) -> Accelerator:
     """
     cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
     if config.accelerator == "auto":
-        return "gpu" if cuda else "mps" if mps else "cpu"
+        chosen: Accelerator = "gpu" if cuda else "mps" if mps else "cpu"
+        _check_devices(config.devices or 1, chosen, "leave it out, or set trainer.accelerator to cpu for processes")
+        return chosen
     if config.accelerator == "gpu" and not cuda:
         if mps:
             return "mps"
         raise ParameterError("trainer.accelerator is gpu, but torch sees none; take auto or cpu, or see geoseg doctor")
     if config.accelerator == "mps" and not mps:
         raise ParameterError("trainer.accelerator is mps, but there is no Apple GPU; take auto or cpu")
+    if config.accelerator != "cpu":
+        _check_devices(config.devices or 1, config.accelerator, "give at most as many")
     return config.accelerator
+
+
+def _check_devices(wanted: int, accelerator: Accelerator, remedy: str) -> None:
+    """See that there are so many GPUs; one device there is always."""
+    there = torch.cuda.device_count() if accelerator == "gpu" else 1 if accelerator == "mps" else 0
+    if wanted > max(there, 1):
+        raise ParameterError(f"trainer.devices is {wanted}, but torch sees {there} GPUs; {remedy}")
 
 
 def choose_precision(config: TrainerConfig, accelerator: Accelerator) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +16,11 @@ from geoseg.config.training import TrainingConfig
 from geoseg.durable import sync
 from geoseg.errors import OutputError, OutputExistsError, ParameterError
 from geoseg.models.files import MODEL_FILE
+
+try:
+    import fcntl
+except ImportError:  # Windows: two processes of one run are not kept apart
+    fcntl = None  # type: ignore[assignment]
 
 EVENTS = "events.out.tfevents.*"
 """What TensorBoard names its files."""
@@ -101,6 +108,32 @@ def check_folder(folder: RunFolder, config: TrainingConfig, *, resume: bool, ove
             f"the run {folder.path} exists; go on with it (--resume, resume=True), start it over (--overwrite, "
             "overwrite=True), or give another name"
         )
+
+
+@contextmanager
+def claimed(folder: RunFolder) -> Iterator[None]:
+    """Keep other processes of this machine out of a run; the claim ends with its process, however that ends.
+
+    Raises:
+        OutputError: Another process trains this very run.
+    """
+    if fcntl is None:
+        yield
+        return
+    name = hashlib.sha256(os.fsencode(folder.path.absolute())).hexdigest()[:16]
+    file = Path(tempfile.gettempdir()) / f"geoseg-{os.getuid()}-{name}.lock"
+    descriptor = os.open(file, os.O_CREAT | os.O_RDWR, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise OutputError(
+                f"another process is training {folder.path} now; wait for it, or give another name"
+            ) from error
+        yield
+        file.unlink(missing_ok=True)
+    finally:
+        os.close(descriptor)
 
 
 def stored_config(folder: RunFolder) -> TrainingConfig:

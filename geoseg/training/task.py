@@ -28,6 +28,10 @@ from geoseg.training.schedules import Schedule, build_scheduler
 _SMOOTHING = 10
 
 
+# Scores of a network that learns are a few tens; float32 keeps differences of these apart no more.
+_LARGEST_LOGIT = 1e7
+
+
 class SegmentationTask(LightningModule):
     """One training of a network.
 
@@ -217,9 +221,18 @@ class SegmentationTask(LightningModule):
         self.confusion += count_pairs(logits.argmax(1), indices, areas, self.confusion)
 
     def judge(self, batch: TileBatch) -> torch.Tensor:
-        """(B, K, T, T) float32 logits, the very ones that prediction has for these tiles."""
+        """(B, K, T, T) float32 logits, the very ones that prediction has for these tiles.
+
+        Raises:
+            ModelError: One is no number, or so large that no confidence can be told from it.
+        """
         pixels = normalize_batch(batch.pixels, batch.present, self._stats)
         logits: torch.Tensor = self.judged(pixels.contiguous(memory_format=_layout(pixels)))
+        if not bool((logits.abs() < _LARGEST_LOGIT).all()):
+            raise ModelError(
+                f"the network's scores of {self._describe([(t.sheet, t.core) for t in batch.tiles])} are NaN or beyond "
+                f"{_LARGEST_LOGIT:g}: it diverged; give a lower optimizer.lr, or clip gradients with trainer.clip"
+            )
         return logits.float()
 
     def on_validation_epoch_end(self) -> None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import sys
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch import Trainer
+from torch import nn
 
 from geoseg.config import ModelSpec
 from geoseg.config.training import TrainingConfig
@@ -40,7 +43,7 @@ from geoseg.training.running import (
     fit,
     is_deterministic,
 )
-from geoseg.training.runs import RunFolder, begin, check_folder
+from geoseg.training.runs import RunFolder, begin, check_folder, claimed
 from geoseg.training.stopwatch import Stopwatch
 from geoseg.training.task import SegmentationTask
 
@@ -69,15 +72,17 @@ def train(
         What the run left.
 
     Raises:
+        OutputError: Another process trains it, or the folder cannot be written to.
         OutputExistsError: The run exists, and neither ``resume`` nor ``overwrite`` was given.
         ParameterError: Settings do not fit each other, the data or the machine.
         ModelError: The network cannot be made, or the loss became NaN or infinite.
         GeosegError: The data cannot be used.
     """
     folder = RunFolder(Path(runs) / config.name)
-    if _is_first():
-        check_folder(folder, config, resume=resume, overwrite=overwrite)
-    return train_on(open_source(config.data), config, folder, resume=resume, progress=progress)
+    with claimed(folder) if _is_first() else nullcontext():
+        if _is_first():
+            check_folder(folder, config, resume=resume, overwrite=overwrite)
+        return train_on(open_source(config.data), config, folder, resume=resume, progress=progress)
 
 
 def train_on(
@@ -91,12 +96,18 @@ def train_on(
     """:func:`train` with a source that is open; what stands in the folder is replaced, or gone on with."""
     watch = Stopwatch()
     accelerator = choose_accelerator(config.trainer)
+    precision = choose_precision(config.trainer, accelerator)
     strict = is_deterministic(config.trainer, accelerator)
+    checkpoint = folder.last if resume and folder.last.is_file() else None
+    # What can be refused without the imagery is refused before it is read.
+    criterion_of(config.loss, source.legend, np.ones((1, len(source.legend)), np.int64))
+    with repeatable(config.trainer.seed, strict):
+        network = first_network(config, source, fresh=checkpoint is None)
     with (
         survey_ground(source, config, folder, resume, progress, watch) as ground,
         repeatable(config.trainer.seed, strict),
     ):
-        job = _prepare(config, ground, folder, resume, accelerator, progress)
+        job = _prepare(config, ground, folder, resume, accelerator, precision, network, checkpoint, progress)
         with watch("learning"):
             _learn(job)
         if not job.trainer.is_global_zero:
@@ -139,13 +150,10 @@ class _Job:
 
 
 def _prepare(
-    config: TrainingConfig, ground: Ground, folder: RunFolder, resume: bool, accelerator: Accelerator,
-    progress: TrainingReporter | None,
+    config: TrainingConfig, ground: Ground, folder: RunFolder, resume: bool, accelerator: Accelerator, precision: str,
+    network: nn.Module, checkpoint: Path | None, progress: TrainingReporter | None,
 ) -> _Job:  # fmt: skip
-    """Network, loss and trainer; the folder is touched when nothing is left that could be refused."""
-    precision = choose_precision(config.trainer, accelerator)
-    checkpoint = folder.last if resume and folder.last.is_file() else None
-    network = first_network(config, ground.source, fresh=checkpoint is None)
+    """Loss and trainer; the folder is touched when nothing is left that could be refused."""
     spec, start = describe_model(config, ground, network), ""
     if config.model.init is not None and checkpoint is None:
         start = start_from(network, spec, config.model.init, runs=folder.path.parent)

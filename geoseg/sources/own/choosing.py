@@ -13,11 +13,12 @@ from geoseg.config import parse_legend
 from geoseg.config.training import DataConfig
 from geoseg.errors import LegendError, RasterError
 from geoseg.legend import IGNORE_ID, NODATA_ID, Legend
-from geoseg.polygon_labels import LayerSummary, VectorLayer, id_of, ids_of, legend_of_values
+from geoseg.polygon_labels import LayerSummary, VectorLayer, field_names, id_of, ids_of, legend_of_values
 from geoseg.rasters import FileScene, legend_of, open_quietly, read_legend
 from geoseg.sources.own.files import LabelFile
 from geoseg.sources.own.labelling import PolygonFile
 from geoseg.sources.own.meanings import IGNORE_WORD, Meanings, named_classes
+from geoseg.sources.values import LeftOut
 from geoseg.tiling import Window
 
 log = logging.getLogger("geoseg")
@@ -91,12 +92,16 @@ def polygon_file(
     meanings.update(Meanings.parse(legend, data.label_values).given.items())
     if layer.field is None:
         meanings[""] = _only_class(legend, outside, layer)
-        notes.append(f"all polygons of {name} are {legend.name_of(meanings[''])!r}: no class field was named")
+        fields = ", ".join(field_names(layer.name)) or "none"
+        only = legend.name_of(meanings[""])
+        notes.append(f"all polygons of {name} are {only!r}: no class field was named (its fields: {fields})")
     else:
         found = ids_of(summary.values, legend, f"{layer.name}, field {layer.field!r}", meanings)
         empty = sum(n for value, n in summary.values.items() if found[value] == NODATA_ID)
         if empty:
-            notes.append(f"{empty} of {summary.count} polygons of {name} have no class: their ground is ignored")
+            notes.append(
+                LeftOut(f"{empty} of {summary.count} polygons of {name} have no class: their ground is ignored")
+            )
     notes.append(f"ground without polygon is {outside or IGNORE_WORD!r}")
     notes.append(f"where polygons overlap, {data.overlapping} counts")
     if outside is not None:
@@ -110,7 +115,7 @@ def _polygon_notes(name: str, summary: LayerSummary) -> list[str]:
         notes.append(f"{summary.invalid} of {summary.count} shapes of {name} are invalid and are repaired")
     if summary.areal < summary.count:
         left = summary.count - summary.areal
-        notes.append(f"{left} of {summary.count} shapes of {name} are no polygons or have no area: left out")
+        notes.append(LeftOut(f"{left} of {summary.count} shapes of {name} are no polygons or have no area: left out"))
     return notes
 
 

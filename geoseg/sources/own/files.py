@@ -13,6 +13,7 @@ from geoseg.grids import Grid
 from geoseg.legend import Legend
 from geoseg.rasters import describe_classes, open_quietly
 from geoseg.sources.own.matching import listed
+from geoseg.sources.values import LeftOut
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -77,7 +78,7 @@ def describe_images(paths: Sequence[Path], bands: Sequence[int] | None) -> tuple
     if not found:
         raise failed[0]
     _refuse_mixture(found)
-    return found, [f"left out, because it cannot be opened: {why}" for why in failed]
+    return found, [LeftOut(f"left out, because it cannot be opened: {why}") for why in failed]
 
 
 def describe_labels(path: Path) -> LabelFile:

@@ -12,7 +12,7 @@ from geoseg.polygon_labels import DEFAULT_FIELD, VectorLayer, field_names, is_ve
 from geoseg.sources.own.files import ImageFile, LabelFile, describe_images, describe_labels
 from geoseg.sources.own.matching import find_files, listed, match_names, split_shared
 from geoseg.sources.own.nearest import lonlat_box
-from geoseg.sources.values import Role
+from geoseg.sources.values import LeftOut, Role
 
 Pairs = dict[ImageFile, tuple[LabelFile, ...]]
 
@@ -112,7 +112,7 @@ def _described(paths: Sequence[Path]) -> tuple[dict[Path, LabelFile], list[str]]
             failed.append(error)
     if failed and not found:
         raise failed[0]
-    return found, [f"left out, because its labels cannot be used: {why}" for why in failed]
+    return found, [LeftOut(f"left out, because its labels cannot be used: {why}") for why in failed]
 
 
 def _by_place(images: Sequence[ImageFile], labels: Sequence[LabelFile]) -> Pairs:
@@ -133,4 +133,4 @@ def _overlap(a: tuple[float, float, float, float], b: tuple[float, float, float,
 
 def left_out(what: str, names: Sequence[str]) -> list[str]:
     """A note about what has no counterpart, where there is any."""
-    return [f"{len(names)} {what}: {listed(names)}"] if names else []
+    return [LeftOut(f"{len(names)} {what}: {listed(names)}")] if names else []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,8 +23,6 @@ from geoseg.sources.own.gathering import Part, gather, left_out
 from geoseg.sources.own.labelling import AreaOfInterest, Labelling, PolygonLabelling, RasterLabelling, kept_polygons
 from geoseg.sources.values import LabelledPixels, Role, Sheet
 from geoseg.tiling import Window
-
-log = logging.getLogger("geoseg")
 
 
 class OwnSource:
@@ -111,8 +108,6 @@ def open_own(data: DataConfig) -> OwnSource:
         items += [(image, labels, part.role) for image, labels in inside]
         notes += more
     assert legend is not None
-    for note in dict.fromkeys(notes):
-        log.info("%s", note)
     return OwnSource(
         legend, items, Handles(lambda path: open_quietly(path, data.bands)), area, list(dict.fromkeys(notes))
     )
@@ -137,6 +132,8 @@ def _drawn(
     data: DataConfig, legend: Legend | None, images: Sequence[ImageFile], layer: VectorLayer
 ) -> tuple[Legend, list[tuple[ImageFile, Labelling]], list[str]]:
     summary = layer.summary()
+    if not summary.areal:
+        raise VectorError(f"{layer.name} holds no polygon among its {summary.count} shapes; give one with areas")
     polygons, notes = polygon_file(data, legend, layer, summary)
     near = [meets(layer, summary.boxes, image.grid) for image in images]
     if not any(near):
@@ -149,7 +146,7 @@ def _drawn(
         notes += left_out("images have no polygon and are left out", far)
         images = [image for image, met in zip(images, near, strict=True) if met]
     else:
-        notes += left_out(f"images have no polygon and are all {polygons.outside!r}", far)
+        notes += map(str, left_out(f"images have no polygon and are all {polygons.outside!r}", far))
     notes += _crs_notes(layer, [image.grid for image in images])
     kept = kept_polygons()
     return polygons.legend, [(image, PolygonLabelling(image, polygons, kept)) for image in images], notes

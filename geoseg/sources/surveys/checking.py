@@ -14,7 +14,7 @@ from geoseg.grids import Grid
 from geoseg.sources.footprints import Footprints
 from geoseg.sources.surveys.data_checks import ClassCount, DataCheck
 from geoseg.sources.surveys.records import SheetSurvey, Survey
-from geoseg.sources.values import Source
+from geoseg.sources.values import LeftOut, Source
 from geoseg.tiling import Progress
 
 __all__ = ["ClassCount", "DataCheck", "check", "check_data"]
@@ -84,8 +84,8 @@ def check(source: Source, survey: Survey) -> DataCheck:
         labelled=int(survey.class_pixels.sum()),
         ignored=sum(s.ignored for s in survey.sheets),
         absent=sum(s.absent for s in survey.sheets),
-        notes=source.notes,
-        warnings=tuple(look.warnings()),
+        notes=tuple(note for note in source.notes if not isinstance(note, LeftOut)),
+        warnings=(*(note for note in source.notes if isinstance(note, LeftOut)), *look.warnings()),
         errors=tuple(look.errors()),
     )
 
@@ -125,6 +125,8 @@ class _Look:
                 f"none of the {len(self.usable)} images has a labelled pixel: all of them are ignored or without data; "
                 "check legend, label_values and, with polygons, class_field and CRS"
             )
+        elif np.count_nonzero(self._survey.class_pixels) == 1 and not odd:
+            yield self._single_class()
         for name, band in zip(self._source.band_names, self._survey.bands, strict=True):
             if not band.count:
                 yield f"band {name} has no value anywhere: choose others with data.bands"
@@ -146,6 +148,13 @@ class _Look:
         return (
             f"labels outside the legend: {pixels} px{told} in {len(odd)} of {len(self.usable)} images: {_first(odd)}; "
             "put them into the legend, or say what they mean with label_values"
+        )
+
+    def _single_class(self) -> str:
+        name = self._source.legend.names[int(np.argmax(self._survey.class_pixels))]
+        return (
+            f"all labelled pixels are {name!r}, so that there is nothing to tell it from; say with --unlabelled "
+            "(data.unlabelled) which class the ground without polygon is, or give labels of two classes"
         )
 
     def _sheet_warnings(self) -> Iterator[str]:

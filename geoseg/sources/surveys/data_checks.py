@@ -49,8 +49,8 @@ class DataCheck:
         labelled: Pixels with a class.
         ignored: Pixels with data and without label.
         absent: Pixels without data.
-        notes: What the source says it matched, repaired, assumed and left out.
-        warnings: What looks wrong, each with numbers and names; training goes on.
+        notes: What the source says it matched, repaired and assumed.
+        warnings: What was left out and what looks wrong, each with numbers and names; training goes on.
         errors: What cannot be trained on, each with numbers, names and remedy.
     """
 
