@@ -131,7 +131,6 @@ def geotiffs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @EVERY
-@pytest.mark.filterwarnings("ignore")  # of Lightning, about loops as short as these
 def test_it_trains_for_two_steps(name: str, loveda: Path, geotiffs: Path, tmp_path: Path) -> None:
     where: dict[str, Any] = {"data.data_dir": loveda} if name.startswith("loveda") else {}
     if name == "own_geotiff":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +70,8 @@ def test_known_classes_answer_as_before(architecture: str, tmp_path: Path) -> No
     """The logits of a class are those of its namesake, wherever both stand."""
     path, old = saved(tmp_path, spec(architecture, OLD))
     new_spec = spec(architecture)
-    model, fresh = network(new_spec), network(new_spec)
+    model = network(new_spec)
+    fresh = copy.deepcopy(model)
     note = start_from(model, new_spec, path)
     before, after = logits(old), logits(model)
     torch.testing.assert_close(after[:, 0], before[:, 3])
@@ -105,7 +107,8 @@ def test_the_same_legend_is_the_same_network(tmp_path: Path) -> None:
 
 def test_no_class_is_known(tmp_path: Path) -> None:
     path, old = saved(tmp_path, spec(classes=("a", "b", "c")))
-    model, fresh = network(spec()), network(spec())
+    model = network(spec())
+    fresh = copy.deepcopy(model)
     assert "0 classes taken over by name; 3 classes anew (Road, pond, Forest)" in start_from(model, spec(), path)
     for name in ("classifier.weight", "classifier.bias"):
         assert torch.equal(model.get_parameter(name), fresh.get_parameter(name))
@@ -231,7 +234,8 @@ def test_what_does_not_fit_is_refused_and_changes_nothing(
 ) -> None:
     path, _ = saved(tmp_path, spec(classes=OLD))
     new_spec = spec(**changes)
-    model, untouched = network(new_spec), network(new_spec)
+    model = network(new_spec)
+    untouched = copy.deepcopy(model)
     with pytest.raises(ModelError, match=message) as caught:
         start_from(model, new_spec, path)
     assert "\n" not in str(caught.value)
