@@ -529,6 +529,23 @@ def test_a_strange_colour_is_told_once(made: Callable[[str], Path], caplog: pyte
     assert caplog.text.count("1 of 256 label pixels have a colour that no class has") == 1
 
 
+def test_the_guide_tells_what_the_table_has(project_root: Path) -> None:
+    lines = (project_root / "docs/datasets.md").read_text(encoding="utf-8").splitlines()
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("| `")]
+    facts, files = rows[: len(ALL)], rows[len(ALL) :]
+    assert [row[0] for row in facts] == [row[0] for row in files] == [f"`{name}`" for name in NAMES]
+    for info, fact, archives in zip(ALL, facts, files, strict=True):
+        low, high = info.gsd
+        assert fact[1] == ", ".join(info.legend.names)
+        assert fact[2] == f"{', '.join(info.bands)}; {low:g}{'' if low == high else f'–{high:g}'} m"
+        assert fact[3:5] == [str(info.images or "see index"), f"{info.gigabytes:g}"]
+        assert fact[5] == ", ".join(s.name + ("" if s.labelled else "¹") for s in info.splits)
+        assert fact[6] == info.license
+        assert f"({info.where})" in fact[7]
+        assert fact[7].endswith("`--download`") == info.downloadable
+        assert archives[1] == ", ".join(f"`{name}`" for name in info.archives)
+
+
 # Splits without labels, and submissions.
 
 
