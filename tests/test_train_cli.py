@@ -259,6 +259,7 @@ def test_ctrl_c_tells_how_to_go_on(train: Train, monkeypatch: pytest.MonkeyPatch
         if begun:
             folder = tmp_path / more["runs"] / config.name / "checkpoints"
             folder.mkdir(parents=True)
+            (folder.parent / "config.yaml").touch()
             (folder / "last.ckpt").touch()
         raise KeyboardInterrupt
 
@@ -268,6 +269,22 @@ def test_ctrl_c_tells_how_to_go_on(train: Train, monkeypatch: pytest.MonkeyPatch
     told = "what was learned is kept; go on with: geoseg train --config debug --resume"
     other = "the output is not finished; run the same command again: geoseg train --config debug --overwrite"
     assert err == f"interrupted: {told if begun else other}\n"
+
+
+def test_ctrl_c_before_an_older_run_is_touched(train: Train, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    folder = tmp_path / "runs" / "debug" / "checkpoints"
+    folder.mkdir(parents=True)
+    for path in (folder / "last.ckpt", folder.parent / "config.yaml"):
+        path.touch()
+
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(geoseg.__dict__, "train", interrupted)
+    _, _, err = train("--config", "debug", "--overwrite")
+    assert err.endswith("run the same command again: geoseg train --config debug --overwrite\n")
+    _, _, err = train("--config", "debug", "--resume")
+    assert err.endswith("what was learned is kept; go on with: geoseg train --config debug --resume\n")
 
 
 class Terminal(io.StringIO):

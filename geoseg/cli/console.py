@@ -33,6 +33,9 @@ class _State:
     debug: bool = False
     line_open: bool = False  # a progress bar stands on the last line of the terminal
     checkpoint: Path | None = None  # what an interrupted training goes on from, once it is there
+    replaced: int = (
+        0  # when the files of an older run were written, in ns, that this one starts over; 0 = there is none
+    )
 
 
 state = _State()
@@ -105,14 +108,24 @@ def report_interrupt() -> None:
     """The line for Ctrl-C, with the command that goes on."""
     arguments = [a for a in sys.argv[1:] if a != "--no-resume"]
     advice = "the output is not finished; run the same command again"
-    if state.checkpoint is not None and state.checkpoint.exists():
+    if state.checkpoint is not None and _is_of_this_run(run_settings(state.checkpoint)):
         arguments = [*(a for a in arguments if a not in ("--overwrite", "--resume")), "--resume"]
-        advice = "what was learned is kept; go on with"
-    elif state.checkpoint is not None and (state.checkpoint.parents[1] / "config.yaml").exists():
         # Before the end of the first epoch there is a run, but nothing that was learned.
-        arguments = [*(a for a in arguments if a not in ("--overwrite", "--resume")), "--resume"]
-        advice = "no epoch was finished; begin it again with"
+        learned = state.checkpoint.exists()
+        advice = "what was learned is kept; go on with" if learned else "no epoch was finished; begin it again with"
     write_stderr(f"interrupted: {advice}: {shlex.join(['geoseg', *arguments])}")
+
+
+def run_settings(checkpoint: Path) -> Path:
+    """The file that a training writes first, and once."""
+    return checkpoint.parents[1] / "config.yaml"
+
+
+def _is_of_this_run(path: Path) -> bool:
+    try:
+        return path.stat().st_mtime_ns > state.replaced
+    except OSError:
+        return False
 
 
 def report_error(error: Exception) -> None:

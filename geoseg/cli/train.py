@@ -114,6 +114,8 @@ def train(
     import geoseg
 
     console.state.checkpoint = runs / settings.name / "checkpoints" / "last.ckpt"
+    older = console.run_settings(console.state.checkpoint)
+    console.state.replaced = older.stat().st_mtime_ns if overwrite and older.is_file() else 0
     with training_display() as progress:
         run = geoseg.train(settings, runs=runs, resume=resume, overwrite=overwrite, progress=progress)
     _summarize(run)
