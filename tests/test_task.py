@@ -71,8 +71,8 @@ def learn(
     criterion = build_loss(settings.loss.expression)
     task = SegmentationTask(network, STATS, criterion, settings, steps=steps, classes=3, subsets=[0, 0])
     recorder = Recorder(RunFolder(folder), settings, LEGEND, (), ())
-    trainer = build_trainer(settings, folder, recorder, "cpu", "fp32", judges=False)
     with repeatable(settings.trainer.seed):
+        trainer = build_trainer(settings, folder, recorder, "cpu", "fp32", judges=False)
         fit(trainer, task, recorder, batches, None, resume)  # type: ignore[arg-type]
     return task, recorder
 

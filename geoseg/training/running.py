@@ -88,6 +88,9 @@ def build_trainer(
 ) -> Trainer:
     """A trainer that prints nothing and writes nothing but through the recorder.
 
+    Lightning switches torch's deterministic algorithms for the whole process as it makes one: to be called within
+    :func:`~geoseg.training.repeating.repeatable`, which switches them back.
+
     Args:
         config: Of the run.
         folder: Of the run.
