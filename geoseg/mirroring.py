@@ -37,7 +37,7 @@ def span_of(positions: Sequence[int]) -> tuple[int, int]:
 
 @lru_cache(maxsize=1024)
 def shown(axis: Axis, i: int, origin: int) -> Shown:
-    """What tile ``i`` shows of an axis, counted from ``origin``."""
+    """What is read of an axis for tile ``i``, counted from ``origin``."""
     return runs_of([position - origin for position in axis.mirrored(i)])
 
 

@@ -8,6 +8,7 @@ section 2. The grid belongs to the scene: batches, workers and resume points nev
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
@@ -49,12 +50,50 @@ class Window:
 
 
 @dataclass(frozen=True, slots=True)
+class Context:
+    """What a network reads around what it maps; none, for most networks give a map as large as the image.
+
+    One without padding eats a border, and pools from the corner of its image on. Images that begin at multiples of
+    ``multiple`` and cut no pooling window in two give the same map wherever they overlap.
+
+    Attributes:
+        pixels: Rows and columns at each side that the map lacks.
+        multiple: Distance of places where an image may begin.
+        remainder: Sides of an image are a multiple of ``multiple`` plus this.
+
+    Raises:
+        ParameterError: A number is out of range.
+    """
+
+    pixels: int = 0
+    multiple: int = 1
+    remainder: int = 0
+
+    def __post_init__(self) -> None:
+        if self.pixels < 0 or not 0 <= self.remainder < self.multiple:
+            raise ParameterError(
+                f"a context of {self.pixels} px with sides of n·{self.multiple} + {self.remainder} px does not exist; "
+                "give 0 px or more, and a remainder below the multiple"
+            )
+
+    def input_size(self, side: int) -> int:
+        """The smallest side of an image whose map has at least ``side`` pixels."""
+        least = side + 2 * self.pixels
+        return least + (self.remainder - least) % self.multiple
+
+
+NO_CONTEXT = Context()
+"""Of networks whose map is as large as the image."""
+
+
+@dataclass(frozen=True, slots=True)
 class Axis:
     """Tiles along one axis of ``size`` pixels.
 
     Tile i starts at ``i·stride − margin`` and is ``tile_size`` long; its core is ``[i·stride, (i+1)·stride)``, clipped
     to the axis. Identities: the cores partition ``[0, size)``; every tile contains its core; ``len(axis)`` is
-    ``ceil(size / stride)``.
+    ``ceil(size / stride)``. With a ``context`` the network reads more than the tile: ``input_size`` pixels from
+    ``input_start(i)`` on, of whose map the tile begins at ``shift(i)``.
 
     Raises:
         ParameterError: ``size`` < 1, ``tile_size`` < 1, or ``overlap`` outside ``0 .. tile_size − 1``.
@@ -63,6 +102,7 @@ class Axis:
     size: int
     tile_size: int
     overlap: int
+    context: Context = NO_CONTEXT
 
     def __post_init__(self) -> None:
         if self.size < 1:
@@ -91,6 +131,22 @@ class Axis:
         """First position of tile ``i``; negative for the first where there is a margin."""
         return i * self.stride - self.margin
 
+    @property
+    def input_size(self) -> int:
+        """Side of what the network reads for a tile; the tile's own without context."""
+        # Tiles begin at -margin + n·stride: so far beyond a multiple at most.
+        step = math.gcd(self.stride, self.context.multiple)
+        farthest = -self.margin % step + self.context.multiple - step
+        return self.context.input_size(self.tile_size + farthest)
+
+    def shift(self, i: int) -> int:
+        """Position of tile ``i`` in the map of what the network reads for it."""
+        return self.start(i) % self.context.multiple
+
+    def input_start(self, i: int) -> int:
+        """First position that the network reads for tile ``i``."""
+        return self.start(i) - self.shift(i) - self.context.pixels
+
     def core(self, i: int) -> tuple[int, int]:
         """First position of the core of tile ``i``, and the position after its last."""
         return i * self.stride, min((i + 1) * self.stride, self.size)
@@ -107,13 +163,14 @@ class Axis:
         return self.size if i == len(self) - 1 else max(0, min(self.start(i + 1), self.size))
 
     def mirrored(self, i: int) -> list[int]:
-        """Positions inside the axis that tile ``i`` shows, mirrored at both ends as often as needed."""
-        return [mirror(p, self.size) for p in range(self.start(i), self.start(i) + self.tile_size)]
+        """Positions inside the axis that are read for tile ``i``, mirrored at both ends as often as needed."""
+        start = self.input_start(i)
+        return [mirror(p, self.size) for p in range(start, start + self.input_size)]
 
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """One network input: where it reads (``window``, may leave the scene), what is its own (``core``, never does)."""
+    """What is mapped at once (``window``, may leave the scene), and what of it is its own (``core``, never does)."""
 
     row: int
     col: int
@@ -129,6 +186,7 @@ class TileGrid:
     width: int
     tile_size: int
     overlap: int
+    context: Context = NO_CONTEXT
 
     def __post_init__(self) -> None:
         Axis(self.height, self.tile_size, self.overlap)
@@ -137,12 +195,21 @@ class TileGrid:
     @property
     def rows(self) -> Axis:
         """Tiles from top to bottom."""
-        return Axis(self.height, self.tile_size, self.overlap)
+        return Axis(self.height, self.tile_size, self.overlap, self.context)
 
     @property
     def cols(self) -> Axis:
         """Tiles from left to right."""
-        return Axis(self.width, self.tile_size, self.overlap)
+        return Axis(self.width, self.tile_size, self.overlap, self.context)
+
+    @property
+    def input_size(self) -> int:
+        """Side of what the network reads for a tile; the tile's own without context."""
+        return self.rows.input_size
+
+    def input_window(self, row: int, col: int) -> Window:
+        """What the network reads for the tile at grid position ``row``, ``col``; may leave the scene."""
+        return Window(self.rows.input_start(row), self.cols.input_start(col), self.input_size, self.input_size)
 
     def __len__(self) -> int:
         return len(self.rows) * len(self.cols)

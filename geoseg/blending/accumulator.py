@@ -85,9 +85,11 @@ class StripAccumulator:
 
         Args:
             tile_col: One of :attr:`tile_cols`.
-            scores: (planes, tile_size, tile_size) float32, of the arithmetic's kind.
+            scores: (planes, T, T) float32, of the arithmetic's kind: of the tile, or the network's map of all that was
+                read for it, less what the network eats.
         """
         size = self._rows.tile_size
+        down, across = self._rows.shift(self._row), self._cols.shift(tile_col)
         top, left = self._rows.start(self._row), self._cols.start(tile_col)
         row0, row1 = max(top, 0), min(top + size, self._rows.size)
         col0, col1 = max(left, self._area.col_off), min(left + size, self._area.col_end)
@@ -96,7 +98,7 @@ class StripAccumulator:
             self._sums,
             (row0 - base, col0 - first),
             scores,
-            (row0 - top, col0 - left),
+            (row0 - top + down, col0 - left + across),
             self._row_weights[row0 - top : row1 - top],
             self._col_weights[tile_col][col0 - left : col1 - left],
         )
@@ -111,14 +113,23 @@ class StripAccumulator:
             asked for, 0..250 for 0..1. None for the array where no tile added anything to these rows. None altogether
             where :meth:`final_rows` has none.
         """
+        final = self.final_scores()
+        if final is None or final[1] is None:
+            return final
+        return final[0], self.stored(final[1], stored)
+
+    def final_scores(self) -> tuple[Window, Any | None] | None:
+        """As :meth:`finished`, but the scores of these rows as they are: (planes, h, w), until :meth:`advance`."""
         base = self._base(self._row)
         lo, hi = self.final_rows(self._row)
         if hi <= lo:
             return None
         window = Window(lo, self._area.col_off, hi - lo, self._area.width)
-        if self._filled <= lo:
-            return window, None
-        return window, self._arithmetic.store(self._sums, (lo - base, hi - base), self._classes, stored)
+        return window, None if self._filled <= lo else self._sums[:, lo - base : hi - base]
+
+    def stored(self, scores: Any, stored: Stored) -> Bytes:
+        """(planes, h, w) scores as :meth:`finished` gives them."""
+        return self._arithmetic.store(scores, (0, scores.shape[1]), self._classes, stored)
 
     def advance(self) -> None:
         """Go on to the next tile row, carrying only the rows that it still changes."""

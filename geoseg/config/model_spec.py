@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from geoseg.errors import GeosegError, ModelError
 from geoseg.legend import Legend
 from geoseg.normalization import BandStats
+from geoseg.tiling import Context
 
 
 class ClassRecord(BaseModel):
@@ -19,6 +20,16 @@ class ClassRecord(BaseModel):
     id: int
     name: str
     color: str
+
+
+class ContextRecord(BaseModel):
+    """What a network reads around what it maps, as it stands in a file; see :class:`~geoseg.tiling.Context`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    pixels: int = 0
+    multiple: int = 1
+    remainder: int = 0
 
 
 class ModelSpec(BaseModel):
@@ -38,6 +49,7 @@ class ModelSpec(BaseModel):
         gsd: Ground sample distance of the training imagery in metres; None if it had none.
         tile_size: Side of a training chip in pixels.
         stride_multiple: The network needs input sides that are a multiple of this.
+        context: What the network reads around what it maps; nothing where its map is as large as its image.
         purpose: What the model is for, in a sentence.
         training_data: Name, source and authors of the training data.
         license: Licence of weights and training data, with the attribution it asks for.
@@ -61,6 +73,7 @@ class ModelSpec(BaseModel):
     gsd: Annotated[float, Field(gt=0)] | None = None
     tile_size: Annotated[int, Field(ge=1)] = 512
     stride_multiple: Annotated[int, Field(ge=1)] = 32
+    context: ContextRecord = ContextRecord()
     purpose: str = ""
     training_data: str = ""
     license: str = ""
@@ -75,7 +88,7 @@ class ModelSpec(BaseModel):
         if not self.value_range[0] < self.value_range[1]:
             raise ValueError(f"value_range {self.value_range} is empty")
         try:
-            _ = self.legend, self.stats
+            _ = self.legend, self.stats, self.surroundings
         except GeosegError as error:
             raise ValueError(str(error)) from error
         return self
@@ -84,6 +97,11 @@ class ModelSpec(BaseModel):
     def legend(self) -> Legend:
         """The classes as a :class:`~geoseg.legend.Legend`."""
         return Legend.from_records([c.model_dump() for c in self.classes])
+
+    @property
+    def surroundings(self) -> Context:
+        """The context as a :class:`~geoseg.tiling.Context`."""
+        return Context(**self.context.model_dump())
 
     @property
     def stats(self) -> BandStats:

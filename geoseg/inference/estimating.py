@@ -98,15 +98,15 @@ def require_job_memory(job: Job) -> None:
 
 def _memory(job: Job) -> int:
     """Bytes at the peak: what is there now, the scores of a panel, the rows of the scene, and the network's layers."""
-    grid, size = job.grid, job.grid.tile_size
+    grid, size, read = job.grid, job.grid.tile_size, job.grid.input_size
     classes = len(job.spec.classes) + (job.settings.mc_samples > 0)
     width = max(step.width for step in job.steps) + 2 * size
     scores = 4 * classes * min(size, grid.height) * width
     samples = np.dtype(network_dtype(job.source)).itemsize + np.dtype(job.source.dtype).itemsize + 1
     # The rows of a tile row are held while those of the next one are read and joined to them.
-    rows = 2 * len(job.source.bands) * samples * (size + grid.rows.stride) * width
+    rows = 2 * len(job.source.bands) * samples * (read + grid.rows.stride) * (width + 2 * (read - size))
     finished = 4 * len(job.planes) * max(step.height * step.width for step in job.steps)
-    layers = 4 * _LAYER_PLANES * size * size
+    layers = 4 * _LAYER_PLANES * read * read
     return used_memory() + scores + rows + finished + layers + _WAITING
 
 

@@ -251,8 +251,11 @@ def _tile_grid(source: Scene, models: Sequence[ModelFile], settings: Settings) -
     if settings.tile_size is None:  # else each has been asked
         for model in models:
             _tile_size(model.spec, size)
-    overlap = size // 4 if settings.overlap is None else settings.overlap
-    return TileGrid(source.grid.height, source.grid.width, size, overlap)
+    context = models[0].spec.surroundings
+    # A network that eats a border sees past its tile by itself.
+    usual = 0 if context.pixels else size // 4
+    overlap = usual if settings.overlap is None else settings.overlap
+    return TileGrid(source.grid.height, source.grid.width, size, overlap, context)
 
 
 def _tile_size(spec: ModelSpec, wanted: int | None) -> int:

@@ -37,7 +37,7 @@ class Networks:
         """
         settings = job.settings
         key = (
-            tuple(m.sha256 for m in job.models), job.stats, network_dtype(job.source), job.grid.tile_size,
+            tuple(m.sha256 for m in job.models), job.stats, network_dtype(job.source), job.grid.input_size,
             settings.backend, settings.precision, settings.device, settings.tta, settings.scales, settings.mc_samples,
             # Calibrated on the tiles of a scene, it is the network of that scene.
             str(job.source.identity) if settings.precision == "int8" else None,
@@ -69,7 +69,7 @@ def load_network(job: Job, options: NetworkOptions) -> Predictor:
     return load_predictor(
         models,
         options,
-        tile_size=job.grid.tile_size,
+        tile_size=job.grid.input_size,
         dtype=dtype,
         sample_tiles=lambda count: tiles_of(job, count),
         cache=cache_folder(),

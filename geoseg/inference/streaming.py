@@ -27,8 +27,9 @@ class TileBatch:
     Attributes:
         row: Tile row.
         cols: Tile column of each tile.
-        values: (B, C, T, T) uint8 or float32, as stored; 0 where absent.
-        present: (B, 1 or C, T, T) bool, False where a sample is no data.
+        values: (B, C, S, S) uint8 or float32, as stored; 0 where absent. S is the side of a tile and the context that
+            the network reads around it.
+        present: (B, 1 or C, S, S) bool, False where a sample is no data.
     """
 
     row: int
@@ -45,10 +46,13 @@ class RowEnd:
         row: Tile row.
         valid: (h, w) bool over the rows that this makes final and the width of the area; None where no pixel of them is
             valid, or no row is final.
+        samples: (C, h, w) as stored and (1 or C, h, w) bool whether they are there, of the same pixels; None where
+            ``valid`` is, or they are not wanted.
     """
 
     row: int
     valid: Bools | None
+    samples: tuple[npt.NDArray[Any], Bools] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +65,7 @@ class Walk:
         final: (first, last + 1) of the rows of the area that a tile row makes final; equal where there are none.
         touches: Whether anything is wanted in a window of the scene; None where all is.
         inside: (h, w) bool, which pixels of a window are wanted; None where all are.
+        sampled: Whether the samples of final rows are wanted too.
     """
 
     grid: TileGrid
@@ -68,6 +73,7 @@ class Walk:
     final: Callable[[int], tuple[int, int]]
     touches: Callable[[Window], bool] | None
     inside: Callable[[Window], Bools] | None
+    sampled: bool = False
 
     @property
     def tile_rows(self) -> range:
@@ -100,7 +106,7 @@ class Walk:
 
 
 def _seen(grid: TileGrid, row: int, col: int) -> Window:
-    """What a tile sees of the scene."""
+    """What a tile covers of the scene."""
     window = grid.tile(row, col).window
     top, left = max(0, window.row_off), max(0, window.col_off)
     return Window(top, left, min(window.row_end, grid.height) - top, min(window.col_end, grid.width) - left)
@@ -154,7 +160,7 @@ def stream_tiles(scene: Scene, walk: Walk, batch: int) -> Iterator[TileBatch | R
             continue
         strip = strips.of(row)
         yield from _batches(strip, walk.grid, row, cols, batch)
-        yield RowEnd(row, _final_valid(strip, walk, row))
+        yield _row_end(strip, walk, row)
 
 
 def sample_tiles(scene: Scene, walk: Walk, count: int) -> list[TileBatch]:
@@ -204,7 +210,7 @@ class _Strips:
         self._first: dict[int, int] = {}
         lowest = grid.height
         for row in range(last, -1, -1):
-            if self._rows.start(row) + grid.tile_size <= grid.height:
+            if self._rows.input_start(row) + grid.input_size <= grid.height:
                 break
             lowest = self._first[row] = min(lowest, span_of(self._rows.mirrored(row))[0])
         self._lowest = lowest
@@ -255,7 +261,7 @@ def _stacked(parts: Sequence[_Strip]) -> _Strip:
 
 def _batches(strip: _Strip, grid: TileGrid, row: int, cols: Sequence[int], batch: int) -> Iterator[TileBatch]:
     """Tiles with any valid pixel, at most ``batch`` at a time."""
-    size, down = grid.tile_size, shown(grid.rows, row, strip.top)
+    size, down = grid.input_size, shown(grid.rows, row, strip.top)
     across = {col: shown(grid.cols, col, strip.left) for col in cols}
     filled = [col for col in cols if strip.valid[down.span, across[col].span].any()]
     for i in range(0, len(filled), batch):
@@ -268,18 +274,26 @@ def _batches(strip: _Strip, grid: TileGrid, row: int, cols: Sequence[int], batch
         yield TileBatch(row, tuple(group), values, present)
 
 
-def _final_valid(strip: _Strip, walk: Walk, row: int) -> Bools | None:
-    """Validity of the rows that a tile row makes final, over the width of the area."""
+def _row_end(strip: _Strip, walk: Walk, row: int) -> RowEnd:
+    """What a tile row makes final."""
     lo, hi = walk.final(row)
     if hi <= lo:
-        return None
-    area = walk.area
-    left, right = max(area.col_off, strip.left), min(area.col_end, strip.left + strip.valid.shape[1])
-    valid = np.zeros((hi - lo, area.width), np.bool_)
-    if left < right:  # tiles may stand beside the area
-        valid[:, left - area.col_off : right - area.col_off] = strip.valid[
-            lo - strip.top : hi - strip.top, left - strip.left : right - strip.left
-        ]
+        return RowEnd(row, None)
+    rows = Window(lo, walk.area.col_off, hi - lo, walk.area.width)
+    valid: Bools = _placed(strip, strip.valid, rows)
     if walk.inside is not None:
-        valid &= walk.inside(Window(lo, area.col_off, hi - lo, area.width))
-    return valid
+        valid &= walk.inside(rows)
+    if not walk.sampled:
+        return RowEnd(row, valid)
+    return RowEnd(row, valid, (_placed(strip, strip.values, rows), _placed(strip, strip.present, rows)))
+
+
+def _placed(strip: _Strip, planes: npt.NDArray[Any], window: Window) -> npt.NDArray[Any]:
+    """(..., h, w) of a window, from planes of a strip that may not be as wide: tiles may stand beside the area."""
+    placed = np.zeros((*planes.shape[:-2], window.height, window.width), planes.dtype)
+    left, right = max(window.col_off, strip.left), min(window.col_end, strip.left + planes.shape[-1])
+    if left < right:
+        placed[..., left - window.col_off : right - window.col_off] = planes[
+            ..., window.row_off - strip.top : window.row_end - strip.top, left - strip.left : right - strip.left
+        ]
+    return placed

@@ -13,7 +13,7 @@ from geoseg.models.files import builtin_models, file_hash, read_spec, resolve_mo
 if TYPE_CHECKING:
     from geoseg.models.costs import describe_architecture, describe_architectures, macs_per_megapixel
     from geoseg.models.dropout import sample_dropout
-    from geoseg.models.reach import context, receptive_radius
+    from geoseg.models.reach import context, receptive_radius, surroundings
     from geoseg.models.registry import architectures, create_model, stride_multiple
     from geoseg.models.weights import load_model, save_model
 
@@ -33,6 +33,7 @@ __all__ = [
     "sample_dropout",
     "save_model",
     "stride_multiple",
+    "surroundings",
 ]
 
 _LAZY = {
@@ -45,6 +46,7 @@ _LAZY = {
     "receptive_radius": "reach",
     "sample_dropout": "dropout",
     "stride_multiple": "registry",
+    "surroundings": "reach",
     "load_model": "weights",
     "save_model": "weights",
 }

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from geoseg.errors import ModelError
+from geoseg.tiling import NO_CONTEXT, Context
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +58,13 @@ class OwnNetwork(nn.Module):
         stride_multiple: Input sides must be a multiple of this.
         context: Pixels that the network eats at each side: an output pixel stands this far from its input's corner.
         phases: Output pixels this far apart see their surroundings alike: the product of the strides.
+        remainder: Where the network eats: sides in which no pooling window is cut are a multiple of ``phases`` plus it.
     """
 
     stride_multiple = 1
     context = 0
     phases = 1
+    remainder = 0
 
     def reach(self, span: Span) -> Span:
         """The input pixels along one axis that the output pixels of ``span`` can depend on, were the image endless."""
@@ -94,3 +97,10 @@ def receptive_radius(model: nn.Module) -> int:
 def context(model: nn.Module) -> int:
     """Pixels that the network eats at each side: its map is smaller than the image by twice as many. Mostly 0."""
     return model.context if isinstance(model, OwnNetwork) else 0
+
+
+def surroundings(model: nn.Module) -> Context:
+    """What the network reads around what it maps, and where its images begin so that their maps agree."""
+    if not isinstance(model, OwnNetwork) or not model.context:
+        return NO_CONTEXT
+    return Context(model.context, model.phases, model.remainder)

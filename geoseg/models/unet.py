@@ -14,7 +14,7 @@ from torch import nn
 from geoseg.errors import ParameterError
 from geoseg.models.layers import convolutions, initialise
 from geoseg.models.options import check_choice, check_integer
-from geoseg.models.reach import Span
+from geoseg.models.reach import Span, surroundings
 from geoseg.models.unpooling import Pooled, Unpool, UnpoolingNetwork
 
 Padding = Literal["same", "valid"]
@@ -64,6 +64,8 @@ class UNet(UnpoolingNetwork):
         self.max_unpooling = upsampling == "unpool"
         self.phases = 1 << (depth - 1)
         self.context = _context(depth, upsampling) if padding == "valid" else 0
+        # The lowest level gets k pixels; each level above gets twice as many, and 4 more that its convolutions eat.
+        self.remainder = 4 * (self.phases - 1) % self.phases if padding == "valid" else 0
         widths = [width << level for level in range(depth)]
         same = padding == "same"
         self.down = nn.ModuleList(
@@ -134,9 +136,7 @@ class UNet(UnpoolingNetwork):
         """
         if self.padding == "same":
             return -(-side // self.phases) * self.phases
-        # The lowest level gets k pixels; each level above gets twice as many, and 4 more that its convolutions eat.
-        fixed = 4 * (self.phases - 1)
-        return -(-(side + 2 * self.context - fixed) // self.phases) * self.phases + fixed
+        return surroundings(self).input_size(side)
 
     def reach(self, span: Span) -> Span:
         """See :class:`OwnNetwork`."""

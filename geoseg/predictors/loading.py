@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from geoseg.errors import ModelError, ParameterError
 from geoseg.predictors import onnx_backend, openvino_backend
 from geoseg.predictors.cache import ModelCache
 from geoseg.predictors.choosing import Choice, choose
@@ -37,7 +38,7 @@ def load_predictor(
     Args:
         models: One or more; of one legend.
         options: How they are run.
-        tile_size: Side of the tiles in pixels.
+        tile_size: Side of the tiles in pixels, with what a network without padding eats of them.
         dtype: Of the tiles that will be submitted.
         sample_tiles: Gives tiles of the scene, for what is measured on them.
         cache: Folder for compiled models; None keeps none.
@@ -49,12 +50,34 @@ def load_predictor(
     same_legend(models)
     choice = choose(options, this_machine())
     members: list[Predictor] = []
+    check_context(models, options)
     for model in models:
         sides = network_sides(tile_size, options.scales, model.spec.stride_multiple)
         source = Source(model, sides, tile_size, dtype, sample_tiles)
         member = _MAKERS[choice.backend](source, choice, options, cache)
         members.append(member if options.tta == "none" else Augmented(member, options.tta))
     return members[0] if len(members) == 1 else Ensemble(members)
+
+
+def check_context(models: Sequence[Loaded], options: NetworkOptions) -> None:
+    """Models that are run together must read the same, and what a network eats has one size.
+
+    Raises:
+        ModelError: Two of them read different surroundings of a tile.
+        ParameterError: Tiles are to be magnified for a network without padding.
+    """
+    first = models[0].spec
+    for other in (m.spec for m in models[1:]):
+        if other.context != first.context:
+            eaten = " and ".join(f"{s.name!r} ({s.context.pixels} px)" for s in (first, other))
+            raise ModelError(
+                f"models {eaten} do not eat the same border, so that their tiles cannot be averaged; map with each"
+            )
+    if first.context.pixels and options.scales != (1.0,):
+        raise ParameterError(
+            f"model {first.name!r} eats a border of {first.context.pixels} px, which magnifying tiles would change; "
+            "leave --scales out"
+        )
 
 
 def _torch(source: Source, choice: Choice, options: NetworkOptions, _cache: Path | None) -> Predictor:

@@ -51,7 +51,10 @@ class TileNetwork(nn.Module):
             self.network.to(memory_format=torch.channels_last)
 
     def forward(self, values: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
-        """(B, C, T, T) stored samples and (B, 1 or C, T, T) bool to (B, K, T, T) float32 probabilities."""
+        """(B, C, T, T) stored samples and (B, 1 or C, T, T) bool to (B, K, T, T) float32 probabilities.
+
+        Of a network without padding less, by what it eats.
+        """
         x = self.normalized(values, present)
         scores = self._at(x, self.sides[0])
         for side in self.sides[1:]:

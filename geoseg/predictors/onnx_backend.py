@@ -38,7 +38,7 @@ class OnnxBackend:
         self, loaded: Loaded, path: Path, device: str, sides: tuple[int, ...], reason: str, cache: ModelCache
     ) -> None:
         runtime = load_toolkit("onnxruntime", REMEDY)
-        self._cache, self._name = cache, loaded.spec.name
+        self._cache, self._spec = cache, loaded.spec
         options = runtime.SessionOptions()
         options.intra_op_num_threads = cores()
         options.log_severity_level = 3  # errors only
@@ -65,9 +65,9 @@ class OnnxBackend:
         if tiles.values.shape[1:] != self._input[1:]:
             raise ModelError(f"tiles of {tiles.values.shape[1:]} given, the exported model takes {self._input[1:]}")
         scores = np.concatenate([self._run(tiles.part(i, i + 1)) for i in range(len(tiles))])
-        check_shape(scores.shape, tiles, self.planes, self._name)
+        check_shape(scores.shape, tiles, self.planes, self._spec)
         if not np.isfinite(scores.max()):
-            raise damaged(self._name)
+            raise damaged(self._spec.name)
         return lambda: torch.from_numpy(scores)
 
     def _run(self, tile: Tiles) -> Any:

@@ -45,7 +45,7 @@ class OpenVinoBackend:
         self, loaded: Loaded, path: Path, precision: str, sides: tuple[int, ...], reason: str, cache: ModelCache
     ) -> None:
         ov = load_toolkit("openvino", REMEDY)
-        self._ov, self._cache, self._name = ov, cache, loaded.spec.name
+        self._ov, self._cache, self._spec = ov, cache, loaded.spec
         core = ov.Core()
         streams = min(_STREAMS, cores())
         self._model = core.compile_model(str(path), "CPU", _settings(ov, core, precision, streams))
@@ -77,7 +77,7 @@ class OpenVinoBackend:
         """See :class:`~geoseg.predictors.Predictor`."""
         if tiles.values.shape[1:] != self._input[1:]:
             raise ModelError(f"tiles of {tiles.values.shape[1:]} given, the compiled model takes {self._input[1:]}")
-        check_shape((len(tiles), *self._output[1:]), tiles, self.planes, self._name)
+        check_shape((len(tiles), *self._output[1:]), tiles, self.planes, self._spec)
         scores = self._buffers.take((len(tiles), *self._output[1:]))
         requests = [self._started(tiles.part(i, i + 1), scores[i : i + 1]) for i in range(len(tiles))]
 
@@ -87,7 +87,7 @@ class OpenVinoBackend:
                 del self._running[id(request)]
                 self._idle.append(request)
             if not np.isfinite(scores.max()):  # a NaN is the largest of all
-                raise damaged(self._name)
+                raise damaged(self._spec.name)
             return torch.from_numpy(scores)
 
         return wait

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from geoseg.config import ModelSpec
 from geoseg.errors import ModelError
 
 TileType = Literal["uint8", "float32"]
@@ -24,8 +25,8 @@ class Tiles:
     """A batch of tiles as the scene stores them.
 
     Attributes:
-        values: (B, C, T, T) uint8 or float32, C-contiguous; absent samples are 0.
-        present: (B, 1 or C, T, T) bool; False where a sample is no data.
+        values: (B, C, S, S) uint8 or float32, C-contiguous; absent samples are 0. With what the network eats.
+        present: (B, 1 or C, S, S) bool; False where a sample is no data.
         keys: (tile row, tile column) of each tile: what seeds whatever is random.
     """
 
@@ -88,8 +89,9 @@ class Predictor(Protocol):
 
         Returns:
             A function to be called once, in the order of the submits. It waits and gives (B, planes, T, T) float32,
-            contiguous, on ``device``; the first ``classes`` planes sum to 1. The tensor is the caller's to keep or to
-            change: its memory is used again only when nobody refers to it any more.
+            contiguous, on ``device``; the first ``classes`` planes sum to 1. T is S less what the network eats at both
+            sides. The tensor is the caller's to keep or to change: its memory is used again only when nobody refers to
+            it any more.
 
         Raises:
             ModelError: The network gives scores of another shape, or NaN; raised here or by the returned function.
@@ -100,13 +102,14 @@ class Predictor(Protocol):
         """Give back threads and memory; nothing may be under way."""
 
 
-def check_shape(found: Sequence[int], tiles: Tiles, planes: int, name: str) -> None:
-    """A network must give one plane a class, of the tile's size.
+def check_shape(found: Sequence[int], tiles: Tiles, planes: int, spec: ModelSpec) -> None:
+    """A network must give one plane a class, of the tile's size less what it eats.
 
     Raises:
         ModelError: It does not.
     """
-    expected = (len(tiles), planes, *tiles.values.shape[2:])
+    name, eaten = spec.name, 2 * spec.context.pixels
+    expected = (len(tiles), planes, *(side - eaten for side in tiles.values.shape[2:]))
     if tuple(found) != expected:
         raise ModelError(
             f"model {name!r} gave scores of shape {tuple(found)} for tiles of {tiles.values.shape}, expected {expected}"

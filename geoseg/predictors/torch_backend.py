@@ -65,7 +65,7 @@ class TorchBackend:
         )
         self._graph = (SampledNetwork(graph, samples, loaded.spec.name) if samples else graph).to(device)
         self._samples = samples
-        self._name = loaded.spec.name
+        self._spec = loaded.spec
         self._told = False
         self.device = device
         self.classes = len(loaded.spec.classes)
@@ -121,7 +121,7 @@ class TorchBackend:
         values, present = self._sent(tiles.values), self._sent(tiles.present)
         keys = (tiles.keys,) if self._samples else ()
         scores = self._graph(values, present, *keys).contiguous()
-        check_shape(scores.shape, tiles, self.planes, self._name)
+        check_shape(scores.shape, tiles, self.planes, self._spec)
         finite = torch.isfinite(scores.max())  # a NaN is the largest of all
         if self.device.type != "cuda":
             return lambda: self._checked(scores, finite)
@@ -143,7 +143,7 @@ class TorchBackend:
 
     def _checked(self, scores: torch.Tensor, finite: torch.Tensor) -> torch.Tensor:
         if not bool(finite):
-            raise damaged(self._name)
+            raise damaged(self._spec.name)
         return scores
 
     def close(self) -> None:
@@ -157,7 +157,8 @@ def lean_network(loaded: Loaded) -> nn.Module:
     """The network of a model with its batch normalisation folded."""
     network = loaded.network().eval()
     multiple = loaded.spec.stride_multiple
-    return folded(network, len(loaded.spec.bands), -(-64 // multiple) * multiple)
+    side = loaded.spec.surroundings.input_size(-(-64 // multiple) * multiple)
+    return folded(network, len(loaded.spec.bands), side)
 
 
 def grow_batch(backend: TorchBackend, samples: Sequence[Tiles]) -> int:
