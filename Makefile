@@ -27,8 +27,8 @@ format: $(VENV)/.stamp-dev ## let ruff fix and format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-test: $(VENV)/.stamp-dev ## the quick tests
-	$(BIN)/python -m pytest
+test: $(VENV)/.stamp-dev ## the quick tests, in a process for each of up to four cores
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 test-all: $(VENV)/.stamp-dev ## the slow tests too
 	$(BIN)/python -m pytest -m "not gpu and not qgis"

@@ -113,8 +113,12 @@ def test_killed_at_random_moments(spawner: Any, job: tuple[Path, Path, Path]) ->
         killed += alive
         if output.exists():  # all of it, or nothing of that name
             np.testing.assert_array_equal(pixels(output)[0], expected[0])
-        if not output.exists() or output.with_name("out.tif.parts").exists():
+        parts = output.with_name("out.tif.parts")
+        if not output.exists() or (parts / "manifest.json").exists():
             resumed += predict(scene, model, output, tile_size=TILE, overlap=6, confidence=True).resumed > 0
+        elif parts.exists():  # killed after its last act but one: all is done, and what is left holds nothing
+            with pytest.raises(OutputExistsError):
+                predict(scene, model, output, tile_size=TILE, overlap=6, confidence=True)
         for found, wanted in zip(pixels(output), expected, strict=True):
             np.testing.assert_array_equal(found, wanted)
         assert not [p.name for p in output.parent.iterdir() if p.name.endswith((".parts", ".tmp"))]

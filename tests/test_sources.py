@@ -182,6 +182,7 @@ def test_labels_of_another_grid_are_read_at_the_nearest_pixel() -> None:
     assert 0 < inside.sum() < inside.size
     np.testing.assert_array_equal(whole(found).indices, indices_of(expected))
     np.testing.assert_array_equal(found.read(0, Window(3, 4, 9, 8)).indices, indices_of(expected)[3:12, 4:12])
+    assert "1 images have labels on another grid, and take the nearest: a.tif" in found.notes
 
 
 def test_labels_of_another_crs_by_place(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,9 +20,11 @@ from geoseg.inference import predict
 from geoseg.metrics import BoundaryScore, boundary_counts, confusion_matrix
 from geoseg.models import file_hash, load_model, read_spec
 from geoseg.predictors import Loaded, NetworkOptions, Tiles, load_predictor
+from geoseg.training.ground import survey_ground
 from geoseg.training.results import TrainingRun, TrainingStatus
 from geoseg.training.running import choose_accelerator, choose_precision
 from geoseg.training.runs import RunFolder, check_folder, check_same
+from geoseg.training.stopwatch import Stopwatch
 from geoseg.training.workflow import train_on
 
 LEARNED = {"trainer": {"epochs": 8}, "chips": {"per_epoch": 24}}
@@ -259,6 +261,18 @@ def test_nothing_is_written_where_the_data_or_the_settings_are_refused(tmp_path:
 def test_chips_must_suit_the_network(tmp_path: Path) -> None:
     with pytest.raises(ParameterError, match=r"chips.size 40 is not a multiple of 32 as smp.fpn needs; give 64"):
         short(tmp_path, model={"architecture": "smp.fpn", "options": {"encoder": "resnet18"}}, chips={"size": 40})
+
+
+def test_images_smaller_than_a_chip_are_said(tmp_path: Path) -> None:
+    """The second image is 20 pixels high, chips are 32."""
+    pixels, present, indices = sheet(1)
+    low = (pixels[:, :20], None if present is None else present[:, :20], indices[:20])
+    given = MemorySource(LEGEND, [sheet(0), low, sheet(2)], roles=["train", "train", "validation"])
+    settings = config(trainer={"epochs": 1})
+    with survey_ground(given, settings, RunFolder(tmp_path / "run"), False, None, Stopwatch()) as ground:
+        [found] = [text for text in ground.warnings if "smaller than chips" in text]
+    assert f"1 of 2 images to train on are smaller than chips of {settings.chips.size} px" in found
+    assert ground.source.sheets[1].name in found
 
 
 def test_interrupting_is_interrupting(tmp_path: Path) -> None:

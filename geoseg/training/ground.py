@@ -114,13 +114,14 @@ def survey_ground(
             stats, value_range = band_statistics_of(store, split)
             learned, judged = ground_pixels(store, split)
         areas = areas_of(source, split)
-        one_sided = tuple(
-            _one_sided(source.legend.names, np.asarray(learned.any(axis=0)), np.asarray(judged.any(axis=0)))
+        doubts = (
+            *_one_sided(source.legend.names, np.asarray(learned.any(axis=0)), np.asarray(judged.any(axis=0))),
+            *_too_small(source, split, config.chips.size),
         )
-        _log((), one_sided)
+        _log((), doubts)
         yield Ground(
             source, store, seen, split, stats, value_range, learned, judged, areas, checked.notes,
-            (*checked.warnings, *one_sided),
+            (*checked.warnings, *doubts),
         )  # fmt: skip
 
 
@@ -139,6 +140,19 @@ def _one_sided(names: Sequence[str], learned: npt.NDArray[np.bool_], judged: npt
                 f"{len(found)} of {len(names)} classes {what}: {', '.join(found[:_NAMED])}{more}; try another "
                 "split.seed or a smaller split.block, or label more"
             )
+
+
+def _too_small(source: Source, split: Split, size: int) -> Iterator[str]:
+    """Sheets that do not fill a chip."""
+    learned = [sheet for sheet, own in zip(source.sheets, split.sheets, strict=True) if own.trains]
+    small = [sheet for sheet in learned if min(sheet.height, sheet.width) < size]
+    if small:
+        first = small[0]
+        yield (
+            f"{len(small)} of {len(learned)} images to train on are smaller than chips of {size} px (the first: "
+            f"{first.name}, {first.height}×{first.width}): the rest of a chip is without data; a smaller --chip-size "
+            "fills them"
+        )
 
 
 @rank_zero_only

@@ -171,6 +171,13 @@ def kept_polygons() -> Kept[PolygonLabels]:
     return Kept(_HELD_IMAGES)
 
 
+def lies_elsewhere(image: ImageFile, label: LabelFile) -> bool:
+    """Whether labels have their pixels elsewhere than the image, both with a place: each pixel has the nearest."""
+    ours, theirs = image.grid, label.grid
+    placed = ours.crs_wkt is not None and theirs.crs_wkt is not None
+    return placed and not ours.gcps and not theirs.gcps and not same_grid(ours, theirs)
+
+
 def _lies_on(image: ImageFile, label: LabelFile) -> bool:
     """Whether labels have their pixels where the image has them; else they must be brought there by their place.
 
@@ -178,9 +185,8 @@ def _lies_on(image: ImageFile, label: LabelFile) -> bool:
         LabelMismatchError: They cannot be.
     """
     ours, theirs = image.grid, label.grid
-    placed = ours.crs_wkt is not None and theirs.crs_wkt is not None
-    if placed and not ours.gcps and not theirs.gcps:
-        return same_grid(ours, theirs)
+    if lies_elsewhere(image, label):
+        return False
     if ours.shape == theirs.shape:
         return True
     why = "have no place" if theirs.crs_wkt is None else "cannot be placed on it, which has no CRS and transform"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,11 +18,20 @@ from geoseg.polygon_labels import VectorLayer, meets, open_layer
 from geoseg.rasters import FileScene, open_quietly
 from geoseg.sources.held import Handles
 from geoseg.sources.own.choosing import given_legend, polygon_file, raster_meanings
-from geoseg.sources.own.files import ImageFile
+from geoseg.sources.own.files import ImageFile, LabelFile
 from geoseg.sources.own.gathering import Part, gather, left_out
-from geoseg.sources.own.labelling import AreaOfInterest, Labelling, PolygonLabelling, RasterLabelling, kept_polygons
+from geoseg.sources.own.labelling import (
+    AreaOfInterest,
+    Labelling,
+    PolygonLabelling,
+    RasterLabelling,
+    kept_polygons,
+    lies_elsewhere,
+)
 from geoseg.sources.values import LabelledPixels, Role, Sheet
 from geoseg.tiling import Window
+
+_NAMED = 3
 
 
 class OwnSource:
@@ -125,7 +134,13 @@ def _labelled(
     labelled: list[tuple[ImageFile, Labelling]] = [
         (image, RasterLabelling(image, group, meanings, handles)) for image, group in part.labels.items()
     ]
-    return meanings.legend, labelled, notes
+    return meanings.legend, labelled, [*notes, *_moved_notes(part.labels)]
+
+
+def _moved_notes(labels: Mapping[ImageFile, Sequence[LabelFile]]) -> list[str]:
+    moved = [image.path.name for image, group in labels.items() if any(lies_elsewhere(image, one) for one in group)]
+    told = ", ".join(moved[:_NAMED]) + (", …" if len(moved) > _NAMED else "")
+    return [f"{len(moved)} images have labels on another grid, and take the nearest: {told}"] * bool(moved)
 
 
 def _drawn(
