@@ -81,6 +81,14 @@ class Context:
         least = side + 2 * self.pixels
         return least + (self.remainder - least) % self.multiple
 
+    def shift(self, start: int) -> int:
+        """Position, in the map of what is read, of a tile that begins at ``start``."""
+        return start % self.multiple
+
+    def input_start(self, start: int) -> int:
+        """First position that is read for a tile that begins at ``start``."""
+        return start - self.shift(start) - self.pixels
+
 
 NO_CONTEXT = Context()
 """Of networks whose map is as large as the image."""
@@ -141,11 +149,11 @@ class Axis:
 
     def shift(self, i: int) -> int:
         """Position of tile ``i`` in the map of what the network reads for it."""
-        return self.start(i) % self.context.multiple
+        return self.context.shift(self.start(i))
 
     def input_start(self, i: int) -> int:
         """First position that the network reads for tile ``i``."""
-        return self.start(i) - self.shift(i) - self.context.pixels
+        return self.context.input_start(self.start(i))
 
     def core(self, i: int) -> tuple[int, int]:
         """First position of the core of tile ``i``, and the position after its last."""

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import torch
 from torch import nn
 
 from geoseg import __version__
-from geoseg.config import ModelSpec
+from geoseg.config import ContextRecord, ModelSpec
 from geoseg.config.loading import dump_config
 from geoseg.config.training import TrainingConfig
 from geoseg.memory import peak_memory
-from geoseg.models import stride_multiple
+from geoseg.models import stride_multiple, surroundings
 from geoseg.training.ground import Ground
 from geoseg.training.judging import Verdict
 from geoseg.training.recording import Recorder
@@ -38,6 +40,7 @@ def describe_model(config: TrainingConfig, ground: Ground, network: nn.Module) -
         gsd=ground.gsd,
         tile_size=config.chips.size,
         stride_multiple=stride_multiple(network),
+        context=ContextRecord(**asdict(surroundings(network))),
         purpose=config.purpose,
         training_data=f"{source.name}: {trained} images, {int(ground.learned.sum()):,} labelled pixels",
         license=source.license if config.license is None else config.license,

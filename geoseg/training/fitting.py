@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -15,8 +15,9 @@ from torch import nn
 from geoseg.config import ModelSpec
 from geoseg.errors import ModelError, ParameterError
 from geoseg.legend import Legend
-from geoseg.models import create_model, stride_multiple
+from geoseg.models import create_model, stride_multiple, surroundings
 from geoseg.normalization import BandStats
+from geoseg.training.borders import beneath
 from geoseg.training.losses import build_loss
 from geoseg.training.repeating import repeatable
 from geoseg.training.samples import Chips, Sample, band_statistics
@@ -75,6 +76,7 @@ class Trained:
             "dtype": self.dtype,
             "tile_size": self.chip_size,
             "stride_multiple": stride_multiple(self.model),
+            "context": asdict(surroundings(self.model)),
         }
         return ModelSpec.model_validate({**known, "name": name, "bands": tuple(bands), **more})
 
@@ -199,7 +201,8 @@ def _fit(
         for group in optimizer.param_groups:
             group["lr"] = lr * _one_cycle(done)
         pixels, indices = (torch.from_numpy(a).to(device) for a in chips.draw(batch, rng))
-        loss = criterion(model(pixels.contiguous(memory_format=torch.channels_last)), indices)
+        logits = model(pixels.contiguous(memory_format=torch.channels_last))
+        loss = criterion(logits, beneath(indices, logits))
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)

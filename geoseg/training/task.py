@@ -18,6 +18,7 @@ from geoseg.normalization import BandStats
 from geoseg.sources.chips import Batch, TileBatch
 from geoseg.training.augmentation import Augmenter
 from geoseg.training.averaging import MovingAverage
+from geoseg.training.borders import beneath
 from geoseg.training.losses import SegmentationLoss
 from geoseg.training.normalizing import normalize_batch
 from geoseg.training.optimizers import OptimizerSettings, build_optimizer, freeze_encoder, train_mode
@@ -131,6 +132,7 @@ class SegmentationTask(LightningModule):
                 present = torch.ones((len(pixels), 1, *pixels.shape[2:]), dtype=torch.bool, device=pixels.device)
             pixels, _, indices = self._augment(pixels, present, batch.indices.long(), generator)
         logits = self._logits(pixels)
+        indices = beneath(indices, logits)
         loss: torch.Tensor = self.criterion(logits, indices)
         self._unchecked.append((loss.detach(), batch.where))
         # The loss of the step before is there already, and asking for it does not make a GPU wait.
@@ -221,13 +223,13 @@ class SegmentationTask(LightningModule):
         self.confusion += count_pairs(logits.argmax(1), indices, areas, self.confusion)
 
     def judge(self, batch: TileBatch) -> torch.Tensor:
-        """(B, K, T, T) float32 logits, the very ones that prediction has for these tiles.
+        """(B, K, T, T) float32 logits of these tiles, the very ones that prediction has for them.
 
         Raises:
             ModelError: One is no number, or so large that no confidence can be told from it.
         """
         pixels = normalize_batch(batch.pixels, batch.present, self._stats)
-        logits: torch.Tensor = self.judged(pixels.contiguous(memory_format=_layout(pixels)))
+        logits: torch.Tensor = batch.of_tiles(self.judged(pixels.contiguous(memory_format=_layout(pixels))))
         if not bool((logits.abs() < _LARGEST_LOGIT).all()):
             raise ModelError(
                 f"the network's scores of {self._describe([(t.sheet, t.core) for t in batch.tiles])} are NaN or beyond "

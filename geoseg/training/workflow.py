@@ -16,12 +16,13 @@ from torch import nn
 
 from geoseg.config import ModelSpec
 from geoseg.config.training import TrainingConfig
-from geoseg.models import save_model
+from geoseg.models import save_model, surroundings
 from geoseg.predictors.machine import device_name
 from geoseg.sources.chips import ChipSampler, TrainingBatches, ValidationTiles
 from geoseg.sources.opening import open_source
 from geoseg.sources.splits import write_split
 from geoseg.sources.values import Source
+from geoseg.tiling import Context
 from geoseg.training.checkpoints import load_state
 from geoseg.training.describing import describe_model, describe_run, with_verdict
 from geoseg.training.ground import Ground, survey_ground
@@ -173,8 +174,9 @@ def _prepare(
         "world": trainer.world_size,
         "pin": trainer.strategy.root_device.type == "cuda",
     }
-    batches = TrainingBatches(ground.store, sampler, per_epoch=config.chips.per_epoch, **shared)
-    tiles = _tiles(config, ground, **shared) if ground.judges else None
+    around = surroundings(network)
+    batches = TrainingBatches(ground.store, sampler, per_epoch=config.chips.per_epoch, context=around, **shared)
+    tiles = _tiles(config, ground, around, **shared) if ground.judges else None
     task = SegmentationTask(
         network, ground.stats, criterion, config, steps=planned_steps(config, len(batches)), classes=len(legend),
         subsets=numbers, describe=ground.describe,
@@ -201,10 +203,11 @@ def _begin(folder: RunFolder, config: TrainingConfig, ground: Ground, resume: bo
         write_split(folder.split, ground.source, ground.split)
 
 
-def _tiles(config: TrainingConfig, ground: Ground, **more: Any) -> ValidationTiles:
-    """As prediction cuts them where nothing else is said."""
+def _tiles(config: TrainingConfig, ground: Ground, around: Context, **more: Any) -> ValidationTiles:
+    """Tiles of the size of chips; they overlap by a quarter, unless the network sees past them by itself."""
     size = config.chips.size
-    return ValidationTiles(ground.store, ground.split, tile_size=size, overlap=size // 4, **more)
+    overlap = 0 if around.pixels else size // 4
+    return ValidationTiles(ground.store, ground.split, tile_size=size, overlap=overlap, context=around, **more)
 
 
 def _learn(job: _Job) -> None:
@@ -235,7 +238,8 @@ def _judge(job: _Job) -> Verdict:
     )  # fmt: skip
     task.to(job.device).eval()
     if ground.judges:
-        tiles = _tiles(config, ground, batch=config.chips.batch, threads=config.chips.threads)
+        around = surroundings(task.network)
+        tiles = _tiles(config, ground, around, batch=config.chips.batch, threads=config.chips.threads)
         with torch.no_grad(), autocast(job.device, job.precision):
             for done, batch in enumerate(tiles, start=1):
                 batch = batch.to(job.device)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
@@ -11,10 +11,10 @@ import torch
 
 from geoseg.errors import ParameterError
 from geoseg.sources.chips.frames import Frame, in_order, named
-from geoseg.tiling import Tile, TileGrid, Window
+from geoseg.tiling import NO_CONTEXT, Context, Tile, TileGrid, Window
 
 if TYPE_CHECKING:
-    from geoseg.sources.chips.sampling import ChipSampler
+    from geoseg.sources.chips.sampling import Chip, ChipSampler
     from geoseg.sources.chips.storing import Store
     from geoseg.sources.splits import Split
 
@@ -26,8 +26,9 @@ class Batch:
     Attributes:
         pixels: (B, C, S, S), as stored, or float32 where torch has no such type; anything where not present.
         present: (B, 1 or C, S, S) bool; None where all is there.
-        indices: (B, S, S) uint8 class indices, 255 = ignore.
-        where: Number of the sheet and window of each chip; chips smaller than S stand in the upper left corner.
+        indices: (B, S, S) uint8 class indices, 255 = ignore, and around the chip where a network eats a border.
+        where: Number of the sheet and window of each chip; chips smaller than S stand in the upper left corner, or as
+            far from it as the network eats.
     """
 
     pixels: torch.Tensor
@@ -66,17 +67,23 @@ class TileBatch:
     """Tiles to judge a network by.
 
     Attributes:
-        pixels: (B, C, T, T), as :class:`Batch` has them.
-        present: (B, 1 or C, T, T) bool; None where all is there.
+        pixels: (B, C, S, S), as :class:`Batch` has them; S is T, or more where a network eats a border.
+        present: (B, 1 or C, S, S) bool; None where all is there.
         indices: (B, T, T) uint8, 255 = ignore and all that is not the tile's core: counted over whole tiles, each
             pixel of validation ground counts once.
         tiles: Which these are.
+        context: What is read around each.
     """
 
     pixels: torch.Tensor
     present: torch.Tensor | None
     indices: torch.Tensor
     tiles: tuple[JudgedTile, ...]
+    context: Context = NO_CONTEXT
+
+    def of_tiles(self, maps: torch.Tensor) -> torch.Tensor:
+        """(B, K, T, T) of the tiles from the network's maps of all that is read for them."""
+        return _cut(maps, self.tiles, self.context, self.indices.shape[-1], eaten=self.context.pixels)
 
     def to(self, device: torch.device | str) -> TileBatch:
         """The same on a device; pinned memory is copied while the GPU computes."""
@@ -101,6 +108,8 @@ class TrainingBatches:
         rank: Of this process among those that train together.
         world: How many these are.
         pin: Put batches where a GPU copies them from by itself.
+        context: What is read around each chip: a network that eats it gives a map of the chip. It is mirrored at the
+            sheet's borders, and nothing of it is learned.
 
     Raises:
         ParameterError: A number is out of range.
@@ -108,12 +117,12 @@ class TrainingBatches:
 
     def __init__(
         self, store: Store, sampler: ChipSampler, *, batch: int, per_epoch: int | None = None, threads: int = 2,
-        rank: int = 0, world: int = 1, pin: bool = False,
+        rank: int = 0, world: int = 1, pin: bool = False, context: Context = NO_CONTEXT,
     ) -> None:  # fmt: skip
         chips = sampler.per_epoch if per_epoch is None else per_epoch
         _check_numbers(batch, threads, rank, world, chips)
         self._store, self._sampler, self._batch, self._threads = store, sampler, batch, threads
-        self._rank, self._pin = rank, pin
+        self._rank, self._pin, self._context = rank, pin, context
         self._steps = math.ceil(chips / (batch * world))
         self._epoch = 0
 
@@ -138,13 +147,24 @@ class TrainingBatches:
             GeosegError: A chip cannot be read; names the sheet.
         """
         chips = self._sampler.draw(epoch, step, self._rank, self._batch)
-        size = self._sampler.size
-        frame = Frame(self._store, len(chips), size)
+        side = self._context.input_size(self._sampler.size)
+        frame = Frame(self._store, len(chips), side)
         for number, chip in enumerate(chips):
             with named(self._store, chip.sheet, chip.window):
-                frame.put(number, self._store.read(chip.sheet, chip.window))
+                self._put(frame, number, chip)
         made = Batch(*frame.tensors(), tuple((chip.sheet, chip.window) for chip in chips))
         return made.pin_memory() if self._pin else made
+
+    def _put(self, frame: Frame, number: int, chip: Chip) -> None:
+        """A chip, with what is around it where a network eats that."""
+        eaten, window = self._context.pixels, chip.window
+        if not eaten:
+            frame.put(number, self._store.read(chip.sheet, window))
+            return
+        side = self._context.input_size(self._sampler.size)
+        around = Window(window.row_off - eaten, window.col_off - eaten, side, side)
+        frame.put(number, self._store.read_mirrored(chip.sheet, around))
+        frame.keep_labels(number, replace(window, row_off=eaten, col_off=eaten))
 
 
 class ValidationTiles:
@@ -164,6 +184,7 @@ class ValidationTiles:
         rank: Of this process among those that train together; it gets every ``world``-th batch.
         world: How many these are.
         pin: Put batches where a GPU copies them from by itself.
+        context: What is read around each tile, as prediction reads it.
 
     Raises:
         ParameterError: There is no validation ground, or a number is out of range.
@@ -171,10 +192,10 @@ class ValidationTiles:
 
     def __init__(
         self, store: Store, split: Split, *, tile_size: int, overlap: int, batch: int, threads: int = 2, rank: int = 0,
-        world: int = 1, pin: bool = False,
+        world: int = 1, pin: bool = False, context: Context = NO_CONTEXT,
     ) -> None:  # fmt: skip
         _check_numbers(batch, threads, rank, world)
-        self._store, self._threads, self._pin = store, threads, pin
+        self._store, self._threads, self._pin, self._context = store, threads, pin, context
         tiles = [
             [JudgedTile(sheet, number, tile, _within(tile.core, window)) for tile in grid]
             for sheet, part in enumerate(split.sheets)
@@ -184,6 +205,7 @@ class ValidationTiles:
         if not tiles:
             raise ParameterError(f"none of the {len(split.sheets)} images has validation ground; see split.validation")
         groups = [tuple(some[i : i + batch]) for some in tiles for i in range(0, len(some), batch)]
+        self._side = TileGrid(1, 1, tile_size, overlap, context).input_size
         self._size, self._groups = tile_size, groups[rank::world]
 
     def __len__(self) -> int:
@@ -193,18 +215,39 @@ class ValidationTiles:
         return in_order(lambda number: self._batch(self._groups[number]), len(self._groups), self._threads)
 
     def _batch(self, tiles: tuple[JudgedTile, ...]) -> TileBatch:
-        frame = Frame(self._store, len(tiles), self._size)
+        frame, around = Frame(self._store, len(tiles), self._side), self._context
         for number, judged in enumerate(tiles):
-            core, own = judged.core, judged.tile.core
+            core, own, window = judged.core, judged.tile.core, judged.tile.window
             # The window's upper left corner in the sheet, from where the tile counts.
             corner = Window(core.row_off - own.row_off, core.col_off - own.col_off, 1, 1)
-            place = _within(judged.tile.window, corner)
+            top, left = around.input_start(window.row_off), around.input_start(window.col_off)
+            place = _within(Window(top, left, self._side, self._side), corner)
             with named(self._store, judged.sheet, place):
                 found = self._store.read_mirrored(judged.sheet, place)
             frame.put(number, found)
             frame.keep_labels(number, _within(core, Window(-place.row_off, -place.col_off, 1, 1)))
-        made = TileBatch(*frame.tensors(), tiles)
+        pixels, present, indices = frame.tensors()
+        made = TileBatch(pixels, present, _cut(indices, tiles, around, self._size, eaten=0), tiles, around)
         return made.pin_memory() if self._pin else made
+
+
+def _cut(planes: torch.Tensor, tiles: Sequence[JudgedTile], around: Context, side: int, *, eaten: int) -> torch.Tensor:
+    """(B, ..., T, T) of tiles from what was read for them, or from the network's map of it.
+
+    Args:
+        planes: (B, ..., S, S), less ``eaten`` at each side.
+        tiles: B of them.
+        around: What was read.
+        side: T.
+        eaten: Pixels that a network has taken away.
+    """
+    if planes.shape[-1] == side:
+        return planes
+    inside = around.pixels - eaten
+    windows = [judged.tile.window for judged in tiles]
+    corners = [(inside + around.shift(w.row_off), inside + around.shift(w.col_off)) for w in windows]
+    own = [plane[..., r : r + side, c : c + side] for plane, (r, c) in zip(planes, corners, strict=True)]
+    return torch.stack(own)
 
 
 def _within(window: Window, outer: Window) -> Window:
