@@ -72,8 +72,27 @@ def say(text: str) -> None:
 
 def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """Print a Markdown table; floats with three digits, None as a dash."""
+    print(f"\n{markdown(head, rows)}\n", flush=True)
+
+
+def markdown(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """The lines of a Markdown table; floats with three digits, None as a dash."""
     lines = [head, ["---"] * len(head), *([_cell(c) for c in row] for row in rows)]
-    print("\n" + "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines) + "\n", flush=True)
+    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
+
+
+def write_between(path: Path, script: str, text: str) -> None:
+    """Put what a script measured between its marks in a Markdown file.
+
+    Raises:
+        SystemExit: There are none.
+    """
+    first, last = f"<!-- measured by benchmarks/{Path(script).name} -->", "<!-- end -->"
+    before, begin, rest = path.read_text().partition(first)
+    _, end, after = rest.partition(last)
+    if not (begin and end):
+        raise SystemExit(f"{path} has no place for the table: a line {first} and below it a line {last}")
+    path.write_text(f"{before}{begin}\n\n{text}\n\n{end}{after}")
 
 
 def _cell(value: object) -> str:
@@ -157,13 +176,13 @@ def _watched(process: subprocess.Popen[str], limit: float) -> Iterator[list[str]
         thread.join()
 
 
-def resident(pid: int) -> int:
-    """Bytes of memory that a process holds now; 0 once it is gone."""
+def resident(pid: int | str, key: str = "VmRSS") -> int:
+    """Bytes of memory that a process holds now (``VmHWM``: held at most); 0 once it is gone."""
     try:
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     except OSError:
         return 0
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmRSS")), 0)
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(key)), 0)
 
 
 def available_memory() -> int:
