@@ -192,7 +192,7 @@ def test_synonyms_and_sections_lead_to_settings() -> None:
         ("data.labels={a: 1}", "data.labels is {'a': 1}, but should be a list such as [1, 2]"),
         ("model.options=3", "model.options is 3, but should be a mapping such as {a: 1}"),
         ("name=2024", "name is 2024, but should be text; put it in quotes"),
-        ("loss=ce", "loss is a section; its settings are loss.expression, loss.class_weights"),
+        ("loss=ce", "loss is a section; its settings are loss.expression, loss.class_weights, loss.auxiliary"),
     ],
 )  # fmt: skip
 def test_wrong_values_are_told_in_one_line(override: str, complaint: str) -> None:

@@ -17,7 +17,7 @@ from torch import nn
 
 from geoseg.config import ModelSpec
 from geoseg.errors import MissingFileError, ModelError
-from geoseg.models import create_model, downloads, save_model
+from geoseg.models import create_model, downloads, save_model, vgg16
 from geoseg.models.encoders import adapt_bands
 
 LITE0 = "tu-tf_efficientnet_lite0"
@@ -202,6 +202,133 @@ def test_imagenet_weights_of_vgg16(monkeypatch: pytest.MonkeyPatch) -> None:
     theirs = [tensor for name, tensor in published.items() if name.startswith("features.")]
     assert torch.equal(own[0], adapt_bands(theirs[0], 4))
     assert all(map(torch.equal, own[1:], theirs[1:]))
+
+
+# VGG16, narrow: its convolutions, and its fully connected layers for images of 224 pixels.
+
+
+class SmallVgg(nn.Module):
+    """What torchvision's has, in the same places, with 2 instead of 64 channels in the first stage."""
+
+    def __init__(self, width: int = 2) -> None:
+        from torchvision.models.vgg import cfgs, make_layers
+
+        super().__init__()
+        stages: list[Any] = [layer if layer == "M" else layer * width // 64 for layer in cfgs["D"]]
+        self.features = make_layers(stages, batch_norm=False)
+        full = nn.Linear(8 * width * 49, 64 * width), nn.ReLU(), nn.Dropout(), nn.Linear(64 * width, 64 * width)
+        self.classifier = nn.Sequential(*full, nn.ReLU(), nn.Dropout(), nn.Linear(64 * width, 10))
+
+
+@pytest.fixture(scope="module")
+def vgg() -> SmallVgg:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return SmallVgg().eval()
+
+
+def built_twice(name: str, weights: str | None, bands: int = 3) -> nn.Module:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(5)
+        return create_model(name, bands=bands, classes=2, encoder_weights=weights, width=2).eval()
+
+
+@pytest.mark.parametrize("name", ["fcn8s", "fcn16s", "fcn32s"])
+@pytest.mark.parametrize("suffix", ["pth", "safetensors"])
+def test_vgg16_fills_fcn_its_fully_connected_layers_too(name: str, suffix: str, vgg: SmallVgg, tmp_path: Path) -> None:
+    path = tmp_path / f"vgg.{suffix}"
+    (torch.save if suffix == "pth" else save_file)(vgg.state_dict(), path)
+    model, bare = built_twice(name, str(path)), built_twice(name, None)
+    x = torch.randn((1, 3, 224, 224), generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        theirs, ours = vgg.features(x), x
+        for stage in model.get_submodule("encoder").children():
+            ours = nn.functional.max_pool2d(stage(ours), 2)
+        assert torch.equal(ours, theirs)
+        # In the middle of a map of 7×7, the filters of 7×7 see all that a fully connected layer sees.
+        answer = model.get_submodule("head")(ours)[..., 3, 3]
+        torch.testing.assert_close(answer, torch.relu(vgg.classifier[:4](theirs.flatten(1))))
+    for part in ("score", "skip_scores", "doublings", "enlarging"):
+        assert equal(dict(model.get_submodule(part).state_dict()), dict(bare.get_submodule(part).state_dict()))
+
+
+def test_fcns_filters_are_repeated_over_the_bands(vgg: SmallVgg, tmp_path: Path) -> None:
+    torch.save(vgg.state_dict(), tmp_path / "vgg.pth")
+    model = built_twice("fcn8s", str(tmp_path / "vgg.pth"), bands=4)
+    expected = adapt_bands(vgg.features[0].weight, 4)
+    assert torch.equal(model.get_parameter("encoder.0.0.weight"), expected)
+    assert torch.equal(model.get_parameter("head.3.weight").flatten(1), vgg.classifier[3].weight)
+
+
+@pytest.mark.usefixtures("_hub_answers")
+def test_imagenet_weights_of_fcn(vgg: SmallVgg, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def answer(url: str, *_: object, **__: object) -> State:
+        asked.append(url)
+        return dict(vgg.state_dict())
+
+    monkeypatch.setattr(vgg16, "_WIDTH", 2)
+    monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", answer)
+    model = built_twice("fcn16s", "imagenet")
+    assert torch.equal(model.get_parameter("encoder.4.4.bias"), vgg.features[28].bias)
+    assert torch.equal(model.get_parameter("head.0.bias"), vgg.classifier[0].bias)
+    assert [url.rpartition("/")[2] for url in asked] == ["vgg16-397923af.pth"]
+
+
+def test_without_network_fcns_weights_are_an_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    with (
+        torch.device("meta"),
+        pytest.raises(ModelError, match=r"fcn8s's encoder cannot be had \(.*no network") as caught,
+    ):
+        create_model("fcn8s", bands=3, classes=2, encoder_weights="imagenet")
+    assert str(caught.value).endswith("the path of torchvision's vgg16-397923af.pth, or to none")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["fcn8s", "segnet", "bayesian-segnet"])
+def test_narrow_networks_ask_for_no_download(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vgg16, "fetch", lambda *_, **__: pytest.fail("weights were fetched"))
+    with pytest.raises(ModelError, match=f"64 channels in the first stage, this {name} has 2: leave width out"):
+        create_model(name, bands=3, classes=2, encoder_weights="imagenet", width=2)
+
+
+def test_files_of_another_vgg16_name_the_right_one(vgg: SmallVgg, tmp_path: Path) -> None:
+    features = {name: tensor for name, tensor in vgg.state_dict().items() if name.startswith("features")}
+    torch.save(features, tmp_path / "features.pth")
+    torch.save(built_twice("segnet", None).state_dict(), tmp_path / "segnet.pth")
+    torch.save(vgg.state_dict(), tmp_path / "vgg.pth")
+    for name, file, message in (
+        ("fcn8s", "features", r"does not fit the fully connected layers: 0\.weight is \(128, 16, 7, 7\), in .* absent"),
+        (
+            "fcn8s",
+            "segnet",
+            "does not fit the encoder: .*; fcn8s takes torchvision's vgg16-397923af.pth, or a model file",
+        ),
+        ("segnet", "vgg", "does not fit the encoder: .*; segnet takes torchvision's vgg16_bn-6c64b313.pth, or a model"),
+    ):
+        with pytest.raises(ModelError, match=message) as caught:
+            built_twice(name, str(tmp_path / f"{file}.pth"))
+        assert "\n" not in str(caught.value)
+
+
+def test_a_model_file_of_fcn_starts_another(tmp_path: Path) -> None:
+    trained = built_twice("fcn32s", None)
+    save_model(tmp_path / "m.safetensors", trained, spec("fcn32s", 3, {"width": 2}))
+    model = create_model("fcn8s", bands=3, classes=5, encoder_weights=str(tmp_path / "m.safetensors"), width=2)
+    for part in ("encoder", "head"):
+        assert equal(dict(model.get_submodule(part).state_dict()), dict(trained.get_submodule(part).state_dict()))
+
+
+@pytest.mark.parametrize("name", ["unet", "residual-unet", "attention-unet", "enet", "segnet-basic"])
+def test_networks_that_nobody_has_published_weights_for_name_those_that_have(name: str, tmp_path: Path) -> None:
+    for weights in ("imagenet", "efficientnet-lite0", str(tmp_path / "w.pth")):
+        with pytest.raises(
+            ModelError, match=f"^{name} has no published encoder weights: set encoder_weights to none, or take .*smp"
+        ) as caught:
+            create_model(name, bands=3, classes=2, encoder_weights=weights)
+        assert str(caught.value).endswith("there are some for segnet, bayesian-segnet, fcn8s, fcn16s, fcn32s")
 
 
 # Files.

@@ -16,13 +16,13 @@ import torch
 from PIL import Image
 from safetensors import safe_open
 from safetensors.numpy import save_file as save_arrays
+from smp_networks import SMP
 from torch import nn
 
 from geoseg.config import ModelSpec
 from geoseg.errors import GeosegError, MissingFileError, ModelError, OutputError, OutputExistsError
 from geoseg.metrics import confusion_matrix
 from geoseg.models import (
-    architectures,
     builtin_models,
     create_model,
     file_hash,
@@ -38,21 +38,6 @@ OWN = [
     ("unet", {"width": 4, "depth": 3}),
     ("unet", {"width": 4, "depth": 2, "batch_norm": False, "upsampling": "bilinear"}),
 ]
-SMALL = {  # options that keep an SMP architecture small; the others get resnet18 alone
-    "smp.deeplabv3": {"decoder_channels": 16},
-    "smp.deeplabv3plus": {"decoder_channels": 16},
-    "smp.dpt": {
-        "encoder": "tu-vit_tiny_patch16_224",
-        "decoder_intermediate_channels": [16, 16, 16, 16],
-        "decoder_fusion_channels": 16,
-    },
-    "smp.manet": {"decoder_channels": [32, 16, 16, 16, 16]},
-    "smp.segformer": {"decoder_segmentation_channels": 16},
-    "smp.unet": {"decoder_channels": [32, 16, 16, 16, 16], "decoder_attention_type": "scse"},
-    "smp.unetplusplus": {"decoder_channels": [32, 16, 16, 16, 16]},
-    "smp.upernet": {"decoder_channels": 16},
-}
-SMP = [(n, {"encoder": "resnet18", **SMALL.get(n, {})}) for n in architectures() if n.startswith("smp.")]
 
 
 def spec_of(architecture: str, options: dict[str, Any], **more: Any) -> ModelSpec:

@@ -84,10 +84,13 @@ class LossConfig(Section):
         expression: A loss or a sum of losses, such as ``ce+0.5*dice``.
         class_weights: For ``weighted_*``: ``median-frequency``, ``inverse-frequency``, ``effective-number``, or a
             number per class name.
+        auxiliary: Weight of the loss of an auxiliary head, which ``aux_params`` in ``model.options`` of ``smp.*`` asks
+            for; None = 0.2.
     """
 
     expression: Annotated[str, Field(min_length=1)] = "ce+dice"
     class_weights: Literal["median-frequency", "inverse-frequency", "effective-number"] | dict[str, float] | None = None
+    auxiliary: Positive | None = None
 
     @model_validator(mode="after")
     def _weights_are_used(self) -> LossConfig:
@@ -220,6 +223,15 @@ class TrainingConfig(Section):
     schedule: ScheduleConfig = ScheduleConfig()
     trainer: TrainerConfig = TrainerConfig()
     logging: LoggingConfig = LoggingConfig()
+
+    @model_validator(mode="after")
+    def _auxiliary_is_used(self) -> TrainingConfig:
+        if self.loss.auxiliary is not None and self.model.options.get("aux_params") is None:
+            raise ValueError(
+                "loss.auxiliary weighs nothing: model.options asks for no auxiliary head; give aux_params there, such "
+                "as {pooling: avg, dropout: 0.2}, or leave it out"
+            )
+        return self
 
     @model_validator(mode="after")
     def _split_is_possible(self) -> TrainingConfig:

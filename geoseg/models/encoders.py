@@ -13,8 +13,6 @@ from safetensors.torch import load_file
 from torch import nn
 
 from geoseg.errors import MissingFileError, ModelError
-from geoseg.models.downloads import fetch
-from geoseg.models.segnet import SegNet
 
 State = dict[str, torch.Tensor]
 
@@ -85,7 +83,7 @@ def rename_lite0(state: State) -> State:
     return renamed
 
 
-def load_encoder(encoder: nn.Module, state: State, source: str) -> None:
+def load_encoder(encoder: nn.Module, state: State, source: str, *, part: str = "encoder") -> None:
     """Fill every tensor of ``encoder`` from ``state``; what the state has beyond that (a classifier) is left.
 
     Args:
@@ -93,6 +91,7 @@ def load_encoder(encoder: nn.Module, state: State, source: str) -> None:
         state: Under the encoder's own names; without the ``model.`` that SMP puts before those of timm; or as they are
             in a whole network, such as a model file of geoseg, behind ``encoder.``.
         source: Where the state comes from, for messages.
+        part: What of the network is filled, for messages.
 
     Raises:
         ModelError: A tensor is missing or has another shape.
@@ -107,7 +106,7 @@ def load_encoder(encoder: nn.Module, state: State, source: str) -> None:
             given = adapt_bands(given, own.shape[1])
         if given is None or given.shape != own.shape:
             has = "absent" if given is None else str(tuple(given.shape))
-            raise ModelError(f"{source} does not fit the encoder: {name} is {tuple(own.shape)}, in the weights {has}")
+            raise ModelError(f"{source} does not fit the {part}: {name} is {tuple(own.shape)}, in the weights {has}")
         found[name] = given
     encoder.load_state_dict(found, strict=False)  # but for those counters, strict it was above
 
@@ -133,41 +132,3 @@ def adapt_bands(filters: torch.Tensor, bands: int) -> torch.Tensor:
         return filters.sum(dim=1, keepdim=True)
     repeated = filters[:, [band % count for band in range(bands)]]
     return repeated * (count / bands)
-
-
-def load_vgg16(model: SegNet, weights: str) -> None:
-    """Fill SegNet's encoder with VGG16 with batch normalisation: ``imagenet`` from torchvision, or a file of it.
-
-    The file may also be a model file of a SegNet.
-
-    Raises:
-        ModelError: The weights cannot be downloaded, or do not fit.
-        MissingFileError: The file does not exist.
-    """
-    state = _download_vgg16() if weights == "imagenet" else read_weights(weights)
-    load_encoder(model.encoder, state | _rename_vgg16(state, model), weights)
-
-
-def _rename_vgg16(state: State, model: SegNet) -> dict[str, torch.Tensor]:
-    """From torchvision's names to SegNet's."""
-    # torchvision numbers the layers of all stages through, the poolings among them.
-    number, renamed = 0, {}
-    for stage, layers in enumerate(model.encoder):
-        for layer in range(len(list(layers.children()))):
-            for kind in layers.get_submodule(str(layer)).state_dict():
-                if f"features.{number}.{kind}" in state:
-                    renamed[f"{stage}.{layer}.{kind}"] = state[f"features.{number}.{kind}"]
-            number += 1
-        number += 1
-    return renamed
-
-
-def _download_vgg16() -> State:
-    from torchvision.models import VGG16_BN_Weights  # late: torchvision takes a second and only this needs it
-
-    return fetch(
-        "the imagenet weights of segnet's encoder",
-        lambda: dict(VGG16_BN_Weights.IMAGENET1K_V1.get_state_dict(progress=False, check_hash=True)),
-        "check the network, or set encoder_weights to the path of torchvision's vgg16_bn-6c64b313.pth, or to none",
-        from_hub=False,
-    )

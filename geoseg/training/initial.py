@@ -12,6 +12,7 @@ from torch import nn
 from geoseg.config import ModelSpec
 from geoseg.errors import ModelError
 from geoseg.models import architectures, create_model, load_model, resolve_model
+from geoseg.models.auxiliary import lasting_options, lasting_state
 
 State = Mapping[str, torch.Tensor]
 
@@ -35,8 +36,9 @@ class ClassMatch:
 def start_from(model: nn.Module, spec: ModelSpec, source: str | Path, *, runs: Path = Path("runs")) -> str:
     """Fill a network with the weights of a model file; classes are matched by name, whatever their ids and order.
 
-    All of the network is taken over but the classifier: there, the rows of classes of the same name (upper or lower
-    case) are, and classes that the file does not know keep the random start they have.
+    All of the network is taken over but an auxiliary head, which files of trainings do not hold, and the classifier:
+    there, the rows of classes of the same name (upper or lower case) are, and classes that the file does not know keep
+    the random start they have.
 
     Only weights are taken over. The network goes on with the statistics of the *new* data's bands: it was trained on
     bands of mean 0 and variance 1 and sees such again, whatever unit or sensor they come from, while the old statistics
@@ -62,7 +64,8 @@ def start_from(model: nn.Module, spec: ModelSpec, source: str | Path, *, runs: P
     _check_bands(spec, old_spec, path)
     match = match_classes(old_spec.legend.names, spec.legend.names)
     axes = class_axes(model, spec)
-    model.load_state_dict(_merged(model.state_dict(), old.state_dict(), axes, match))
+    merged = _merged(lasting_state(model), lasting_state(old), axes, match)
+    model.load_state_dict(model.state_dict() | merged)
     return _in_words(spec, old_spec, path, match)
 
 
@@ -90,8 +93,10 @@ def class_axes(model: nn.Module, spec: ModelSpec) -> dict[str, Axes]:
     classes = len(spec.classes)
     # For real, not on the meta device: some encoders compute with numbers while they are built.
     with torch.random.fork_rng(devices=[]):
-        wider = create_model(spec.architecture, bands=len(spec.bands), classes=classes + 1, **spec.options).state_dict()
-    own = model.state_dict()
+        options = lasting_options(spec.options)
+        grown = create_model(spec.architecture, bands=len(spec.bands), classes=classes + 1, **options)
+    wider = grown.state_dict()
+    own = lasting_state(model)
     _check_names(own, wider, "the network to fill", "its spec's")
     axes = {}
     for name, tensor in own.items():
@@ -141,10 +146,11 @@ def _check_names(state: State, other: State, what: str, whose: str) -> None:
 
 
 def _check_architecture(new: ModelSpec, old: ModelSpec, path: Path) -> None:
-    if (_full_name(new), new.options) != (_full_name(old), old.options):
+    options = [lasting_options(spec.options) for spec in (new, old)]
+    if (_full_name(new), options[0]) != (_full_name(old), options[1]):
         raise ModelError(
-            f"{path} is a {_full_name(old)} with options {old.options}, and cannot start a {_full_name(new)} with "
-            f"options {new.options}; set model.architecture and model.options to the file's, or give the file as "
+            f"{path} is a {_full_name(old)} with options {options[1]}, and cannot start a {_full_name(new)} with "
+            f"options {options[0]}; set model.architecture and model.options to the file's, or give the file as "
             "model.encoder_weights where the encoders are the same"
         )
 

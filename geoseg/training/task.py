@@ -22,6 +22,7 @@ from geoseg.training.borders import beneath
 from geoseg.training.losses import SegmentationLoss
 from geoseg.training.normalizing import normalize_batch
 from geoseg.training.optimizers import OptimizerSettings, build_optimizer, freeze_encoder, train_mode
+from geoseg.training.presence import AUXILIARY_WEIGHT, answer, whole_loss
 from geoseg.training.repeating import seed_step
 from geoseg.training.schedules import Schedule, build_scheduler
 
@@ -74,6 +75,7 @@ class SegmentationTask(LightningModule):
         self._stats, self._steps, self._classes = stats, steps, classes
         self._subsets = torch.tensor(list(subsets), dtype=torch.int64)
         self._describe = describe
+        self._auxiliary = AUXILIARY_WEIGHT if config.loss.auxiliary is None else config.loss.auxiliary
         self._augment = Augmenter(config.augmentation)
         self._unchecked: list[tuple[torch.Tensor, Any]] = []
         self._sums: list[float] = []
@@ -131,9 +133,9 @@ class SegmentationTask(LightningModule):
             if present is None:
                 present = torch.ones((len(pixels), 1, *pixels.shape[2:]), dtype=torch.bool, device=pixels.device)
             pixels, _, indices = self._augment(pixels, present, batch.indices.long(), generator)
-        logits = self._logits(pixels)
+        logits, presence = self._answer(pixels)
         indices = beneath(indices, logits)
-        loss: torch.Tensor = self.criterion(logits, indices)
+        loss = whole_loss(self.criterion(logits, indices), presence, indices, self._auxiliary)
         self._unchecked.append((loss.detach(), batch.where))
         # The loss of the step before is there already, and asking for it does not make a GPU wait.
         self.check_losses(keep=0 if loss.device.type == "cpu" else 1)
@@ -146,9 +148,9 @@ class SegmentationTask(LightningModule):
             self._averaged_at = self.trainer.global_step
             self.average.update(self.network)
 
-    def _logits(self, pixels: torch.Tensor) -> torch.Tensor:
+    def _answer(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
         try:
-            logits: torch.Tensor = self.network(pixels.contiguous(memory_format=_layout(pixels)))
+            return answer(self.network, pixels.contiguous(memory_format=_layout(pixels)))
         except ValueError as error:
             if "more than 1 value per channel" not in str(error):
                 raise
@@ -156,7 +158,6 @@ class SegmentationTask(LightningModule):
                 f"a batch of {len(pixels)} chips of {pixels.shape[-1]} px is too small for the batch normalisation of "
                 "this network; give chips.batch 2 or more, or larger chips"
             ) from error
-        return logits
 
     def check_losses(self, keep: int = 0) -> None:
         """Take in the losses of all steps but the last ``keep``.

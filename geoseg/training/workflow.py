@@ -17,6 +17,7 @@ from torch import nn
 from geoseg.config import ModelSpec
 from geoseg.config.training import TrainingConfig
 from geoseg.models import save_model, surroundings
+from geoseg.models.auxiliary import drop_auxiliary
 from geoseg.predictors.machine import device_name
 from geoseg.sources.chips import ChipSampler, TrainingBatches, ValidationTiles
 from geoseg.sources.opening import open_source
@@ -115,12 +116,11 @@ def train_on(
             sys.exit(0)  # what is left to do is for the first process alone
         with watch("judging"):
             verdict = _judge(job)
+        judged = drop_auxiliary(job.task.judged)
         with watch("writing"):
-            save_model(folder.model, job.task.judged, with_verdict(job.spec, verdict), overwrite=True)
+            save_model(folder.model, judged, with_verdict(job.spec, verdict, job.task.judged), overwrite=True)
         what = f"{device_name(job.device)}, {job.precision}"
-        report, run = describe_run(
-            folder, config, ground, job.task.judged, job.recorder, verdict, watch, what, job.start
-        )
+        report, run = describe_run(folder, config, ground, judged, job.recorder, verdict, watch, what, job.start)
         write_run_report(folder.report, report)
         return run
 
