@@ -1,15 +1,16 @@
 """SegNet's memory advantage: what lies between encoder and decoder, and the peak of a forward, under torch.
 
-usage: python benchmarks/segnet_memory.py [--quick] [--side 1024] [--repeat 3] [--write docs/models.md]
+usage: python benchmarks/segnet_memory.py [--quick] [--side 512] [--repeat 3] [--write docs/models.md]
 
 One SegNet, with the same weights, keeps for its decoder: the places of the maxima as torch gives them (int64), the same
 in one byte each, four truth values for each maximum (what is exported to OpenVINO and ONNX Runtime), or the features
 themselves, which are added to what is upsampled as a network with skips does. Beside it the U-Net, and SMP's U-Net on
-SegNet's own encoder. Inference of one image in a fresh process, all cores.
+SegNet's own encoder. Inference of one image in a fresh process.
 
 "Kept" is the memory of all tensors that are alive when the last stage of the encoder has been pooled (for the U-Nets:
 when their encoder is done), without weights, the image and what that stage hands on. "Peak" is how far the resident
-memory of the process rises above what it was before the forward (VmHWM, reset before it).
+memory of the process rises above what it was before the forward (VmHWM, reset before it), where the allocator gives
+back at once what is freed.
 """
 
 from __future__ import annotations
@@ -20,7 +21,6 @@ import gc
 import json
 import statistics
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,10 @@ from geoseg.models.segnet import SegNet
 from geoseg.models.unpooling import Pooled, pool_by_indices, pool_dense
 
 BANDS, CLASSES = 3, 7
-MB = 1e6
+
+# glibc keeps freed blocks of up to 32 MB for later and scatters new ones between them, which hides what is needed. From
+# this size on every block is a mapping of its own that goes back when it is freed.
+EAGER = ("env", "MALLOC_MMAP_THRESHOLD_=65536")
 
 
 def pool_by_places(x: torch.Tensor) -> Pooled:
@@ -130,7 +133,7 @@ def watch(network: nn.Module, kept: Kept) -> None:
 
 
 def measure(way: str, side: int, dtype: torch.dtype) -> dict[str, Any]:
-    """Kept and peak bytes and seconds of a forward."""
+    """Kept and peak bytes of a forward."""
     torch.manual_seed(0)
     network = WAYS[way]().eval().to(dtype).to(memory_format=torch.channels_last)
     image = torch.randn(1, BANDS, side, side).to(dtype).contiguous(memory_format=torch.channels_last)
@@ -139,13 +142,13 @@ def measure(way: str, side: int, dtype: torch.dtype) -> dict[str, Any]:
         gc.collect()
         ctypes.CDLL(None).malloc_trim(0)  # glibc: what was freed is given back, so that it cannot be used unseen
         Path("/proc/self/clear_refs").write_text("5")  # VmHWM starts again
-        before, begin = resident("self"), time.perf_counter()
+        before = resident("self")
         network(image)
-        seconds, peak = time.perf_counter() - begin, resident("self", "VmHWM") - before
+        peak = resident("self", "VmHWM") - before
         kept = Kept(network, image)
         watch(network, kept)  # in a second forward: looking takes time, and the list of all objects memory
         network(image)
-    return {"kept": kept.bytes, "peak": peak, "seconds": seconds}
+    return {"kept": kept.bytes, "peak": peak}
 
 
 def table_of(side: int, repeat: int, precisions: list[str]) -> str:
@@ -155,22 +158,20 @@ def table_of(side: int, repeat: int, precisions: list[str]) -> str:
         for way in WAYS:
             for precision in precisions:
                 say(f"{way}, {precision}")
-                command = [sys.executable, __file__, "--child", way, str(side), precision]
+                command = [*EAGER, sys.executable, __file__, "--child", way, str(side), precision]
                 found.setdefault((way, precision), []).append(run_measured(command))
-    head = ["network", *(f"{what}, {p}" for p in precisions for what in ("kept, MB/Mpx", "peak, MB/Mpx", "s/Mpx"))]
-    rows: list[list[object]] = []
-    for way in WAYS:
-        row: list[object] = [way]
-        for precision in precisions:
-            for key, unit in (("kept", MB), ("peak", MB), ("seconds", 1.0)):
-                value = statistics.median(run[key] for run in found[way, precision]) / unit / (side**2 / 1e6)
-                row.append(f"{value:.0f}" if unit == MB else f"{value:.2f}")
-        rows.append(row)
+    cells = [(p, key) for p in precisions for key in ("kept", "peak")]
+    head = ["network", *(f"{key}, {p}, MB/Mpx" for p, key in cells)]
+    rows = [[way, *(f"{_median(found[way, p], key) / side**2:.0f}" for p, key in cells)] for way in WAYS]
     return markdown(head, rows)
 
 
+def _median(runs: list[dict[str, Any]], key: str) -> float:
+    return statistics.median(run[key] for run in runs)
+
+
 def _options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--side", type=int, help="of the image, a multiple of 32 (default: 1024; quick: 256)")
+    parser.add_argument("--side", type=int, help="of the image, a multiple of 32 (default: 512; quick: 256)")
     parser.add_argument("--repeat", type=int, help="fresh processes for each figure (default: 3; quick: 1)")
     parser.add_argument("--precision", choices=("fp32", "bf16"), action="append", help="default is both")
     parser.add_argument("--write", type=Path, metavar="FILE", help="also put the table into this file")
@@ -184,7 +185,7 @@ def main() -> None:
         way, side, precision = args.child
         print(json.dumps(measure(way, int(side), {"fp32": torch.float32, "bf16": torch.bfloat16}[precision])))
         return
-    side, repeat = args.side or (256 if args.quick else 1024), args.repeat or (1 if args.quick else 3)
+    side, repeat = args.side or args.sizes.tile, args.repeat or (1 if args.quick else 3)
     text = table_of(side, repeat, args.precision or ["fp32", "bf16"])
     print(f"\n## Memory between encoder and decoder, {side}×{side} px\n\n{text}\n")
     if args.write:
