@@ -52,3 +52,11 @@ class OutputError(GeosegError, OSError):
 
 class ResourceError(GeosegError, MemoryError):
     """The job needs more memory or disk than there is."""
+
+
+class ClusterError(GeosegError, RuntimeError):
+    """A cluster cannot be had, is lost, or its workers do not do."""
+
+
+class UnfinishedError(GeosegError, RuntimeError):
+    """Parts of a job failed; all others are done and kept."""

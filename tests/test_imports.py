@@ -17,7 +17,7 @@ PACKAGE = Path(geoseg.__file__).parent
 LAYERS = (
     {"choices", "disk", "durable", "errors", "legend", "memory", "processors", "threads", "tiling"},
     {"blending", "mirroring", "normalization", "metrics", "config"},
-    {"grids", "measuring", "polygons", "polynomials", "qgis"},
+    {"distributed", "grids", "measuring", "polygons", "polynomials", "qgis"},
     {"datasets", "rasters", "parts", "polygon_labels", "reports", "vectors", "samplers", "models", "predictors"},
     {"sources", "synthetic"},
     {"inference", "vectorization", "evaluation", "training", "inspection", "doctor", "pictures"},
@@ -30,6 +30,7 @@ TORCH_FAMILY = {
     "kornia", "lightning", "segmentation_models_pytorch", "timm", "torch", "torchgeo", "torchmetrics", "torchvision",
 }  # fmt: skip
 TORCH_UNITS = {"blending", "datasets", "samplers", "models", "predictors", "sources", "training"}
+DASK_FAMILY = {"bokeh", "dask", "distributed"}
 THIRD_PARTY = (
     set(),
     {"numba", "numpy", "pydantic", "yaml"},
@@ -98,6 +99,8 @@ def test_heavy_libraries_stay_where_they_belong(path: Path) -> None:
             continue
         if top in TORCH_FAMILY:
             assert unit in TORCH_UNITS, where
+        elif top in DASK_FAMILY:
+            assert unit == "distributed", where
         elif layer < len(THIRD_PARTY):
             assert top in THIRD_PARTY[layer], where
         elif layer == len(LAYERS) - 1:
@@ -118,6 +121,11 @@ def test_importing_geoseg_loads_nothing_heavy() -> None:
 @pytest.mark.parametrize("module", ["vectorization", "evaluation", "inspection", "doctor", "synthetic", "models"])
 def test_torch_is_not_loaded_where_no_network_runs(module: str) -> None:
     assert not loaded_by(f"import geoseg.{module}") & TORCH_FAMILY
+
+
+@pytest.mark.parametrize("module", ["inference.prediction", "inference.many", "distributed", "vectorization", "cli"])
+def test_dask_is_not_loaded_where_no_cluster_is_asked_for(module: str) -> None:
+    assert not loaded_by(f"import geoseg.{module}") & (DASK_FAMILY | {"tornado"})
 
 
 def test_public_names_are_all_there() -> None:

@@ -99,7 +99,7 @@ def test_many_scenes_never_hold_many_networks(
         return Counted(IdentityNetwork(), job)  # type: ignore[arg-type]
 
     monkeypatch.setattr(network, "load_network", load)
-    monkeypatch.setattr("geoseg.inference.prediction.precision_difference", lambda *_: 0.0)
+    monkeypatch.setattr("geoseg.inference.computing.precision_difference", lambda *_: 0.0)
     model, out = write_spec(folder / "m.safetensors"), folder / "maps"
     out.mkdir()
     outcomes = list(predict_scenes([folder], model, out, precision=precision))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,7 @@ import torch
 from PIL import Image
 from safetensors import safe_open
 from safetensors.numpy import save_file as save_arrays
+from scenes import write_spec
 from smp_networks import SMP
 from torch import nn
 
@@ -321,3 +323,16 @@ def test_the_builtin_unet_has_the_figures_that_it_states(shared_data: Path) -> N
     np.testing.assert_allclose(iou, [spec.metrics["iou_forest"], spec.metrics["iou_non-forest"]], atol=5e-4)
     np.testing.assert_allclose(iou.mean(), spec.metrics["mean_iou"], atol=5e-4)
     np.testing.assert_allclose(hits.sum() / counts.sum(), spec.metrics["overall_accuracy"], atol=5e-4)
+
+
+@pytest.mark.parametrize("length", [0x0280, 0x0380, 0x0480, 0x0580])
+def test_a_header_whose_length_begins_like_a_pickle_is_a_header(tmp_path: Path, length: int) -> None:
+    """A .safetensors file begins with the length of its header, whose low byte may be that of a pickle."""
+    path = write_spec(tmp_path / "m.safetensors")
+    [size] = struct.unpack("<Q", path.read_bytes()[:8])
+    data = path.read_bytes()
+    assert size <= 0x0680
+    padded = data[8 : 8 + size].rstrip() + b" " * 0x10000
+    whole = length + 0x10000
+    path.write_bytes(struct.pack("<Q", whole) + padded[:whole].ljust(whole) + data[8 + size :])
+    assert read_spec(path).name == "tiny"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import os
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
@@ -18,6 +20,55 @@ Debug = Annotated[
     bool,
     typer.Option("--debug", callback=console.set_debug, is_eager=True, help="On an error, show the whole traceback."),
 ]
+
+Workers = Annotated[
+    int | None, typer.Option(help="Compute in so many processes of this machine, or one for each GPU.", metavar="N")
+]
+
+Scheduler = Annotated[
+    str | None, typer.Option(help="Compute on a Dask cluster, e.g. tcp://host:8786.", metavar="ADDRESS")
+]
+
+SchedulerFile = Annotated[
+    Path | None, typer.Option(help="The same, by the file in which its scheduler wrote its address.", metavar="FILE")
+]
+
+RegionParts = Annotated[
+    int | None,
+    typer.Option(help="Parts that a task on a cluster makes.  [default: few tiles are computed twice]", metavar="N"),
+]
+
+TaskTimeout = Annotated[
+    float | None,
+    typer.Option(help="Give up a worker without a sign of life.  [default: 10 times the longest]", metavar="SECONDS"),
+]
+
+AllowMixed = Annotated[
+    bool, typer.Option("--allow-mixed", help="Let workers differ in geoseg's version, backend or precision.")
+]
+
+
+def cluster_choices(
+    workers: int | None,
+    scheduler: str | None,
+    scheduler_file: Path | None,
+    region_parts: int | None,
+    task_timeout: float | None,
+    allow_mixed: bool,
+) -> dict[str, Any]:
+    """Where to compute, as keyword arguments; empty where that is in this process."""
+    given = {
+        "workers": workers,
+        "scheduler": scheduler,
+        "scheduler_file": scheduler_file,
+        "region_parts": region_parts,
+        "task_timeout": task_timeout,
+        "allow_mixed": allow_mixed or None,
+    }
+    chosen = {name: value for name, value in given.items() if value is not None}
+    if chosen:  # Dask reads it when it is loaded, here and in its workers: else it tells of every connection
+        os.environ.setdefault("DASK_LOGGING__DISTRIBUTED", "error")
+    return chosen
 
 
 def parse_bands(text: str | None) -> tuple[int, ...] | None:

@@ -10,9 +10,16 @@ import typer
 from geoseg.choices import Augmentation, Backend, Precision
 from geoseg.cli import console
 from geoseg.cli.options import (
+    AllowMixed,
     Debug,
     Json,
     Overwrite,
+    RegionParts,
+    Scheduler,
+    SchedulerFile,
+    TaskTimeout,
+    Workers,
+    cluster_choices,
     parse_bands,
     parse_batch,
     parse_gsd,
@@ -86,7 +93,7 @@ def predict(
         int | None, typer.Option(help="Side of a network input in pixels.  [default: 512, or as trained]", metavar="PX")
     ] = None,
     overlap: Annotated[
-        int | None, typer.Option(help="Pixels that neighbouring tiles share.  [default: a quarter tile]", metavar="PX")
+        int | None, typer.Option(help="Pixels that neighbouring tiles share.  [default: by the model]", metavar="PX")
     ] = None,
     blend: Annotated[Blend, typer.Option(help="How overlapping tiles are weighted.")] = "hann",
     tta: Annotated[
@@ -110,6 +117,12 @@ def predict(
     check_precision: Annotated[
         bool, typer.Option("--check-precision", help="Measure on 16 tiles how many labels differ from fp32.")
     ] = False,
+    workers: Workers = None,
+    scheduler: Scheduler = None,
+    scheduler_file: SchedulerFile = None,
+    region_parts: RegionParts = None,
+    task_timeout: TaskTimeout = None,
+    allow_mixed: AllowMixed = False,
     resume: Annotated[
         bool, typer.Option("--resume/--no-resume", help="Go on with what an interrupted run left, or start over.")
     ] = True,
@@ -146,9 +159,14 @@ def predict(
         "batch": parse_batch(batch),
         "check_precision": check_precision,
     }
+    where = cluster_choices(workers, scheduler, scheduler_file, region_parts, task_timeout, allow_mixed)
     models: str | list[str] = "unet" if model is None else model[0] if len(model) == 1 else model
-    runs = {"overwrite": overwrite, "resume": resume}
+    runs = {"overwrite": overwrite, "resume": resume, **where}
     if dry_run:
+        if where:
+            raise typer.BadParameter(
+                "it measures this machine alone; leave the cluster's options out", param_hint="--dry-run"
+            )
         _estimate(scene, models, output, mosaic, choices, json)
     elif mosaic or _is_one(scene):
         _predict_one(scene, models, output, mosaic, choices | runs, json)

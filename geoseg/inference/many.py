@@ -11,12 +11,12 @@ from functools import partial
 from pathlib import Path
 from typing import Unpack
 
+from geoseg.distributed import split_choices
 from geoseg.errors import MissingFileError, ParameterError
 from geoseg.inference.job import find_models
-from geoseg.inference.network import Networks
 from geoseg.inference.outputs import default_output, is_output
-from geoseg.inference.prediction import Models, Prediction, predict_with
-from geoseg.inference.settings import Choices, Settings
+from geoseg.inference.prediction import AllChoices, Models, Prediction, open_computing, predict_with
+from geoseg.inference.settings import Settings
 from geoseg.rasters import CONFIDENCE_SUFFIX, LABELS_SUFFIX
 from geoseg.tiling import Progress
 
@@ -66,7 +66,7 @@ def predict_scenes(
     overwrite: bool = False,
     resume: bool = True,
     progress: Callable[[str], AbstractContextManager[Progress | None]] | None = None,
-    **choices: Unpack[Choices],
+    **choices: Unpack[AllChoices],
 ) -> Iterator[Outcome]:
     """Map many scenes, a map each. A scene that fails is an :class:`Outcome` with its error, and the rest go on.
 
@@ -85,18 +85,16 @@ def predict_scenes(
     Raises:
         GeosegError: What concerns all scenes: a setting, a model, the folder, two scenes with one output.
     """
-    settings = Settings.of(choices)
+    cluster, rest = split_choices(choices)
+    settings = Settings.of(rest)
     find_models(model)
     places = _places(find_scenes(scenes), folder)
-    networks = Networks()
-    try:
+    with open_computing(cluster, settings) as computing:
         for scene, output in places:
             with nullcontext() if progress is None else progress(scene) as told:
                 yield _outcome(
-                    scene, partial(predict_with, networks, scene, model, output, settings, overwrite, resume, told)
+                    scene, partial(predict_with, computing, scene, model, output, settings, overwrite, resume, told)
                 )
-    finally:
-        networks.close()
 
 
 def _outcome(scene: str, run: Callable[[], Prediction]) -> Outcome:

@@ -32,8 +32,10 @@ class PartSink:
         planes: Planes of a part.
         legend: Maps class indices to ids.
         seams: Counts what is written.
-        clipped: Whether a valid pixel that no tile covered is a mistake; not so where an outer area is cut off later.
         done: Told how many pixels were taken.
+        clipped: Whether a valid pixel that no tile covered is a mistake; not so where an outer area is cut off later.
+        open_below: Row where the whole job begins, where the run does not know what others make: a part further down
+            without one above is then noted as ``open``, and its seam to that one is still to be counted.
     """
 
     def __init__(
@@ -46,6 +48,7 @@ class PartSink:
         done: Callable[[int], None],
         *,
         clipped: bool,
+        open_below: int | None = None,
     ) -> None:
         self._run = run
         self._steps = iter(steps)
@@ -54,6 +57,7 @@ class PartSink:
         self._seams = seams
         self._done = done
         self._clipped = clipped
+        self._open_below = open_below
         self._above: Bytes | None = None
         self._step: Window | None = None
         self._held: Bytes | None = None
@@ -105,8 +109,11 @@ class PartSink:
             self._above = _last_row_above(self._run, step)
         if self._above is not None:
             counts = counts + self._seams.count_between(step.row_off, self._above, held[0, 0])
+        notes: dict[str, object] = {"seams": astuple(counts)}
+        if self._above is None and self._open_below is not None and step.row_off > self._open_below:
+            notes["open"] = True
         self._above = held[0, -1].copy()
-        self._run.write(step, held, {"seams": astuple(counts)})
+        self._run.write(step, held, notes)
         self._step = self._held = None
 
 

@@ -88,12 +88,13 @@ def _check_readable(path: Path) -> None:
         raise ModelError(f"{path} is a folder; give the model file in it")
     try:
         with path.open("rb") as file:
-            start = file.read(4)
+            start = file.read(9)
     except FileNotFoundError as error:
         raise MissingFileError(f"model file {path} does not exist") from error
     except OSError as error:
         raise MissingFileError(f"model file {path} cannot be read: {error.strerror}") from error
-    if start.startswith(_PICKLES):
+    # Eight bytes of length and the header's brace: a length of 640 begins like a pickle.
+    if start.startswith(_PICKLES) and start[8:] != b"{":
         raise ModelError(f"{path} is a pickled checkpoint, which can run code; geoseg loads .safetensors only")
 
 

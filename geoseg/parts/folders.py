@@ -11,6 +11,7 @@ import re
 import secrets
 import socket
 import stat
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -31,6 +32,9 @@ _OWNER = ".geoseg.owner.json"
 _PART = re.compile(r"([0-9a-f]{16})_(\d+)_(\d+)_([1-9]\d*)_([1-9]\d*)_(\d+)\.tif")
 # Names of Run.temporary, of write_durably, and of the rasters that are finished here; GDAL adds suffixes of its own.
 _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}\.(.+\.)?tmp(\..+)?")
+
+SEEN_SECONDS = 60.0
+"""How long a file that another machine has written may take to show here; NFS keeps what it knew for 30 to 60 s."""
 
 # An unlinked lock file makes the first try fail; whoever really waits for another run waits as long.
 _LOCK_SECONDS = 0.3
@@ -85,6 +89,11 @@ def part_name(run: str, window: Window, size: int) -> str:
     return f"{run}_{window.row_off}_{window.col_off}_{window.height}_{window.width}_{size}.tif"
 
 
+def parts_named(name: str) -> bool:
+    """Whether a file is named as a part."""
+    return _PART.fullmatch(name) is not None
+
+
 def parse_part_name(name: str) -> tuple[str, Window, int]:
     """Run id, window and bytes that the name of a part tells."""
     found = _PART.fullmatch(name)
@@ -113,6 +122,25 @@ def write_durably(path: Path, data: bytes) -> None:
         raise
     with suppress(OSError):  # some network file systems cannot
         sync(path.parent)
+
+
+def await_file(path: Path, size: int) -> None:
+    """See that a file that another machine has written is whole; network file systems tell of it late.
+
+    Raises:
+        OutputError: It is not.
+    """
+    end = time.monotonic() + SEEN_SECONDS
+    while True:
+        with suppress(FileNotFoundError):
+            if path.stat().st_size == size:
+                return
+        if time.monotonic() > end:
+            raise OutputError(
+                f"{path} was written by a worker but is not to be seen here: workers and this machine need to see the "
+                "same folder; put the output on a disk that all of them share"
+            )
+        time.sleep(0.2)
 
 
 @contextmanager

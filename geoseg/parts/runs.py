@@ -22,6 +22,7 @@ from geoseg.errors import OutputError, ParameterError
 from geoseg.parts.folders import (
     MANIFEST,
     Contents,
+    await_file,
     disk_errors,
     list_contents,
     locked,
@@ -36,7 +37,7 @@ from geoseg.tiling import Window
 
 log = logging.getLogger("geoseg")
 
-_NO_NOTES: Mapping[str, object] = MappingProxyType({})
+NO_NOTES: Mapping[str, object] = MappingProxyType({})
 _AGAIN = "run the same command again to make it anew"
 
 
@@ -69,7 +70,7 @@ class Run:
         """Windows whose parts are complete."""
         return frozenset(self._parts)
 
-    def write(self, window: Window, planes: npt.NDArray[np.uint8], notes: Mapping[str, object] = _NO_NOTES) -> None:
+    def write(self, window: Window, planes: npt.NDArray[np.uint8], notes: Mapping[str, object] = NO_NOTES) -> None:
         """Make a part; when this returns, it survives a power cut.
 
         Args:
@@ -94,6 +95,22 @@ class Run:
             data = encode(self._belonging(window), np.ascontiguousarray(planes), notes)
             path = self.folder / part_name(self.id, window, len(data))
             write_durably(path, data)
+        self._parts[window], self._notes[window] = path, dict(notes)
+        self._kept = True
+
+    def size(self, window: Window) -> int:
+        """Bytes of the file of a part that is done."""
+        return parse_part_name(self._parts[window].name)[2]
+
+    def take(self, window: Window, size: int, notes: Mapping[str, object]) -> None:
+        """Count a part that another process made, with what :meth:`write` was given there.
+
+        Raises:
+            OutputError: It is not to be seen here, or not whole.
+        """
+        path = self.folder / part_name(self.id, window, size)
+        with disk_errors(path):
+            await_file(path, size)
         self._parts[window], self._notes[window] = path, dict(notes)
         self._kept = True
 

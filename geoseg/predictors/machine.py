@@ -46,6 +46,11 @@ def this_machine() -> Machine:
     )
 
 
+def use_threads(count: int) -> None:
+    """Let torch compute in so many threads, whatever the environment said when it was loaded."""
+    torch.set_num_threads(count)
+
+
 def device_name(device: torch.device) -> str:
     """The device as people know it."""
     if device.type == "cuda":

@@ -1,0 +1,158 @@
+"""The client's side: workers that were looked at, and tasks given out a few at a time."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from geoseg import __version__
+from geoseg.distributed.clusters import Cluster
+from geoseg.distributed.duties import Opening, Report
+from geoseg.distributed.flights import Event, Flights
+from geoseg.distributed.posts import Ground, Post, introduce
+from geoseg.errors import ClusterError
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+_log = logging.getLogger("geoseg")
+
+WORKER_SECONDS = 300
+"""How long the first worker may take to come: a batch system starts jobs one by one."""
+
+_LISTED = 3
+
+
+class Crew:
+    """The workers of a cluster. Made by :func:`~geoseg.distributed.open_crew`; jobs may use it from several threads.
+
+    Args:
+        client: Connected.
+        cluster: Where that is.
+        cores: Those that workers of our own share; None where they are not ours.
+        gpus: How many GPUs they share.
+
+    Raises:
+        ClusterError: No worker comes, or one of them has another geoseg.
+    """
+
+    def __init__(self, client: Client, cluster: Cluster, cores: tuple[int, ...] | None, gpus: int) -> None:
+        self.client = client
+        self.cluster = cluster
+        self.own = cores is not None
+        self.left_out: set[str] = set()
+        self._ground = f"geoseg-{secrets.token_hex(8)}"
+        self._plugin = Ground(cores, cluster.workers or 1, gpus)
+
+    def __enter__(self) -> Crew:
+        self._await_workers()
+        self._check_versions()
+        self.client.register_plugin(self._plugin, name=self._ground)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._forget(self._ground)
+
+    def workers(self) -> frozenset[str]:
+        """Addresses of those that take tasks.
+
+        Raises:
+            ClusterError: The scheduler does not answer.
+        """
+        try:
+            return frozenset(self.client.nthreads()) - self.left_out
+        except (OSError, RuntimeError, ValueError, AttributeError) as error:
+            raise self.lost() from error
+
+    def lost(self) -> ClusterError:
+        """The error for a scheduler that is gone."""
+        where = self.cluster.scheduler or self.cluster.scheduler_file or "this cluster"
+        return ClusterError(f"the scheduler of {where} is lost; what is finished is kept, run the same command again")
+
+    @contextmanager
+    def posted(self, opening: Opening) -> Iterator[str]:
+        """Let workers know a job while the block runs; gives its name."""
+        name = f"geoseg-{secrets.token_hex(8)}"
+        try:
+            self.client.register_plugin(Post(name, self._ground, opening), name=name)
+            yield name
+        finally:
+            self._forget(name)
+
+    def perform(self, post: str, items: deque[Any], *, everywhere: bool = False) -> Iterator[Event]:
+        """Do the tasks of a job, in any order, and tell what happens.
+
+        Args:
+            post: Name of the job.
+            items: Descriptions, small and picklable; taken from the left. More may be added on the way.
+            everywhere: Do the only item once on each worker instead.
+
+        Raises:
+            ClusterError: The scheduler is lost, or no worker is left.
+        """
+        flights = Flights(self, post, items)
+        try:
+            if everywhere:
+                flights.send_everywhere(items.popleft())
+            yield from flights.events()
+        finally:
+            flights.cancel()
+
+    def once(self, post: str, item: Any) -> Report:
+        """Do one task on any worker.
+
+        Raises:
+            ClusterError: The scheduler is lost, or no worker is left.
+        """
+        [report] = [e.report for e in self.perform(post, deque([item])) if e.report is not None]
+        return report
+
+    def leave_out(self, worker: str, why: str) -> None:
+        """Give a worker no more tasks; start it anew where it is ours."""
+        if worker in self.left_out:
+            return
+        self.left_out.add(worker)
+        _log.warning("worker %s is left out: %s", worker, why)
+        if self.own:
+            with suppress(OSError, RuntimeError, ValueError, TimeoutError):
+                self.client.restart_workers([worker], timeout=30, raise_for_error=False)
+
+    def _await_workers(self) -> None:
+        if not self.workers():
+            _log.info("waiting for workers at %s", self.client.scheduler.address)  # type: ignore[union-attr]
+        try:
+            self.client.wait_for_workers(1, timeout=WORKER_SECONDS)
+        except TimeoutError as error:
+            raise ClusterError(f"no worker has come to the scheduler within {WORKER_SECONDS} s; start some") from error
+
+    def _check_versions(self) -> None:
+        """See that all workers have this geoseg."""
+        found = self.client.run(introduce, on_error="return")
+        bad = {worker: version for worker, version in found.items() if version != __version__}
+        missing = {worker: version for worker, version in bad.items() if isinstance(version, BaseException)}
+        if missing:
+            raise ClusterError(
+                f"no usable geoseg on {_some(missing)}; install geoseg {__version__} with what it needs on all workers"
+            )
+        if bad and not self.cluster.allow_mixed:
+            raise ClusterError(
+                f"geoseg is {__version__} here but not on {_some(bad)}; install one version everywhere, or give "
+                "--allow-mixed (allow_mixed=True)"
+            )
+
+    def _forget(self, plugin: str) -> None:
+        with suppress(Exception):  # the scheduler may be gone, and nothing depends on it
+            self.client.unregister_worker_plugin(plugin)
+
+
+def _some(workers: dict[str, Any]) -> str:
+    told = [f"worker {name} ({' '.join(str(what).split())[:80]})" for name, what in list(workers.items())[:_LISTED]]
+    more = f" and {len(workers) - _LISTED} more" if len(workers) > _LISTED else ""
+    return ", ".join(told) + more

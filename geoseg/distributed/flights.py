@@ -1,0 +1,251 @@
+"""Tasks under way: a few for each worker, watched, and given to another where one does not come back."""
+
+from __future__ import annotations
+
+import queue
+import secrets
+import time
+from collections import deque
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from distributed import Future, KilledWorker
+
+from geoseg.distributed.duties import Failure, Report
+from geoseg.distributed.posts import STARTED, key_of, perform
+from geoseg.errors import ClusterError
+
+if TYPE_CHECKING:
+    from geoseg.distributed.crew import Crew
+
+PER_WORKER = 2
+"""Tasks under way for each worker: one that runs, and one that waits for it."""
+
+LOOK_SECONDS = 1.0
+"""How often the workers are looked at."""
+
+ALONE_SECONDS = 120.0
+"""How long there may be no worker at all."""
+
+TRIES = 3
+"""How many workers may hang on a task before it is given up."""
+
+# Without a limit of the user's: before and after it is known what a part takes.
+_FIRST_LIMIT, _LEAST_LIMIT, _TIMES_LONGEST = 3600.0, 600.0, 10.0
+_RESULT_SECONDS = 30
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """What happened to a task.
+
+    Attributes:
+        item: Its description.
+        told: What it told while it runs; None at its end.
+        report: What became of it; None while it runs.
+    """
+
+    item: Any
+    told: list[Any] | None = None
+    report: Report | None = None
+
+
+@dataclass(slots=True)
+class _Flight:
+    """One task on its way.
+
+    Attributes:
+        item: Its description.
+        future: Dask's handle.
+        allowed: The only workers that may take it; None = any.
+        tries: How often it was sent before.
+        alive: When it was sent, or gave its last sign of life.
+        worker: Who began it.
+    """
+
+    item: Any
+    future: Future[Any]
+    allowed: frozenset[str] | None
+    tries: int
+    alive: float
+    worker: str | None = None
+
+
+class Flights:
+    """All tasks of one job that are under way; used by one thread.
+
+    Args:
+        crew: The workers.
+        post: Name of the job.
+        items: Descriptions of the tasks, taken from the left; more may be added while :meth:`events` goes on.
+    """
+
+    def __init__(self, crew: Crew, post: str, items: deque[Any]) -> None:
+        self._crew, self._client, self._post, self._items = crew, crew.client, post, items
+        self._flights: dict[str, _Flight] = {}
+        self._inbox: queue.SimpleQueue[tuple[str, str | None, Any]] = queue.SimpleQueue()
+        self._heard: dict[str, float] = {}
+        self._longest = 0.0
+        self._workers = crew.workers()
+        self._looked = self._peopled = time.monotonic()
+        self._pinned = False
+        self._client.subscribe_topic(post, self._hear)
+
+    def events(self) -> Iterator[Event]:
+        """Send tasks as others come back, until none is left.
+
+        Raises:
+            ClusterError: The scheduler is lost, or no worker is left.
+        """
+        while self._items or self._flights:
+            while self._items and len(self._flights) < PER_WORKER * max(1, len(self._workers)):
+                self._send(self._items.popleft())
+            with suppress(queue.Empty):
+                key, worker, what = self._inbox.get(timeout=LOOK_SECONDS)
+                if key in self._flights:
+                    yield from self._landed(key) if worker is None else self._told(key, worker, what)
+            if time.monotonic() - self._looked >= LOOK_SECONDS:
+                yield from self._look()
+                self._looked = time.monotonic()
+
+    def send_everywhere(self, item: Any) -> None:
+        """One task to each worker, and to no other."""
+        self._pinned = True
+        for worker in sorted(self._workers):
+            self._send(item, allowed=frozenset({worker}))
+
+    def cancel(self) -> None:
+        """Nobody wants what is still under way."""
+        futures = [flight.future for flight in self._flights.values()]
+        self._flights.clear()
+        with suppress(Exception):  # the scheduler may be gone, and with it what was under way
+            if futures:
+                self._client.cancel(futures, force=True)
+            self._client.unsubscribe_topic(self._post)
+
+    def _hear(self, event: tuple[float, Any]) -> None:
+        """Called in Dask's thread."""
+        key, worker, values = event[1]
+        self._inbox.put((key, worker, list(values)))
+
+    def _send(self, item: Any, tries: int = 0, allowed: frozenset[str] | None = None) -> None:
+        if allowed is None and self._crew.left_out:
+            allowed = self._workers or None
+        token = secrets.token_hex(8)
+        key = key_of(self._post, token)
+        where: dict[str, Any] = {} if allowed is None else {"workers": sorted(allowed), "allow_other_workers": False}
+        future = self._client.submit(perform, self._post, token, item, key=key, pure=False, **where)
+        self._flights[key] = _Flight(item, future, allowed, tries, time.monotonic())
+        future.add_done_callback(lambda _: self._inbox.put((key, None, None)))
+
+    def _again(self, flight: _Flight, *, tries: int, without: str | None = None) -> None:
+        """Send a task once more, to another worker where there is one."""
+        others = self._workers - self._crew.left_out - {without}
+        self._send(flight.item, tries, others if without is not None and others else None)
+
+    def _told(self, key: str, worker: str, values: list[Any]) -> Iterator[Event]:
+        flight, now = self._flights[key], time.monotonic()
+        if values != [STARTED]:
+            self._longest = max(self._longest, now - flight.alive)
+            yield Event(flight.item, told=values)
+        flight.worker, flight.alive, self._heard[worker] = worker, now, now
+
+    def _landed(self, key: str) -> Iterator[Event]:
+        flight = self._flights[key]
+        report = self._report(flight)
+        if report is None:  # its result was lost with a worker, and is made again
+            flight.future.add_done_callback(lambda _: self._inbox.put((key, None, None)))
+            return
+        del self._flights[key]
+        self._heard[report.worker] = time.monotonic()
+        failure = report.failure
+        if failure is None or self._pinned or (failure.expected and not failure.misfit):
+            yield Event(flight.item, report=report)
+        elif failure.misfit:
+            self._crew.leave_out(report.worker, str(failure))
+            self._again(flight, tries=flight.tries, without=report.worker)
+        elif flight.tries:
+            yield Event(flight.item, report=report)
+        else:
+            self._again(flight, tries=1, without=report.worker)
+
+    def _report(self, flight: _Flight) -> Report | None:
+        """What became of a task that is over; None where that has to be computed again."""
+        if flight.future.cancelled() or self._client.status != "running":
+            raise self._crew.lost()
+        last = flight.worker or "unknown"
+        try:
+            if flight.future.status != "error":
+                report = flight.future.result(timeout=_RESULT_SECONDS)
+                assert isinstance(report, Report)
+                return report
+            error = flight.future.exception(timeout=_RESULT_SECONDS)
+        except TimeoutError:
+            return None
+        except Exception as unexpected:  # noqa: BLE001 - it concerns this task alone
+            error = unexpected
+        if isinstance(error, KilledWorker):
+            text = (
+                f"each of {error.allowed_failures + 1} workers died of it, the last of them {last}; mostly they run "
+                "out of memory: give a smaller --tile-size or --batch, or fewer workers on a machine"
+            )
+            return Report(last, failure=Failure("KilledWorker", text, expected=True))
+        return Report(last, failure=Failure.of(error or RuntimeError("no reason was given")))
+
+    def _look(self) -> Iterator[Event]:
+        """See who is there, and who has not been heard of for too long."""
+        if self._client.status != "running":
+            raise self._crew.lost()
+        self._workers, now = self._crew.workers(), time.monotonic()
+        if self._workers:
+            self._peopled = now
+        elif now - self._peopled > ALONE_SECONDS:
+            raise ClusterError(
+                f"no worker has been left for {ALONE_SECONDS:.0f} s; what is finished is kept: start workers and run "
+                "the same command again"
+            )
+        for key, flight in list(self._flights.items()):
+            if flight.allowed is not None and not flight.allowed & self._workers:
+                del self._flights[key]
+                if self._pinned:
+                    text = "the worker is gone"
+                    yield Event(flight.item, report=Report(min(flight.allowed), failure=Failure("Gone", text)))
+                else:
+                    self._again(flight, tries=flight.tries)
+        yield from self._overdue(now)
+
+    def _overdue(self, now: float) -> Iterator[Event]:
+        """Give up workers that hang, and give what they have to others."""
+        limit = self._limit()
+        late = {key: flight for key, flight in self._flights.items() if now - flight.alive > limit}
+        if not late:
+            return
+        for worker, keys in self._client.processing().items():
+            hanging = [key for key in keys if key in late]
+            # What waits behind another task of a worker that is alive is not late.
+            if not any(late[key].worker == worker for key in hanging) and now - self._heard.get(worker, 0.0) <= limit:
+                continue
+            if hanging:
+                self._crew.leave_out(worker, f"no sign of life for {limit:.0f} s")
+                self._workers -= {worker}
+                for key in keys:
+                    if key in self._flights:
+                        yield from self._taken_back(self._flights.pop(key), worker, limit)
+
+    def _taken_back(self, flight: _Flight, worker: str, limit: float) -> Iterator[Event]:
+        with suppress(Exception):
+            self._client.cancel([flight.future], force=True)
+        tries = flight.tries + (flight.worker is not None)
+        if self._pinned or tries >= TRIES:
+            text = f"no sign of life for {limit:.0f} s, {tries} times, the last time on {worker}; see --task-timeout"
+            yield Event(flight.item, report=Report(worker, failure=Failure("TimeoutError", text, expected=True)))
+        else:
+            self._again(flight, tries=tries, without=worker)
+
+    def _limit(self) -> float:
+        """Seconds without a sign of life after which a worker is given up."""
+        if self._crew.cluster.task_timeout is not None:
+            return self._crew.cluster.task_timeout
+        return max(_LEAST_LIMIT, _TIMES_LONGEST * self._longest) if self._longest else _FIRST_LIMIT

@@ -1,0 +1,201 @@
+"""What a worker is told of a prediction, and what it does: paths, settings and windows in, parts on the disk out."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from geoseg.distributed import Duty, MisfitError, Place, Tell, Wanted
+from geoseg.errors import GeosegError
+from geoseg.inference.computing import changed_labels, compute_steps
+from geoseg.inference.estimating import require_job_memory
+from geoseg.inference.job import Job, find_models, open_job
+from geoseg.inference.network import Networks
+from geoseg.inference.pipeline import STAGES
+from geoseg.inference.settings import Settings
+from geoseg.parts import join_run
+from geoseg.processors import cores, limit_cores
+from geoseg.threads import Abandoned, Stopwatch
+from geoseg.tiling import Window
+
+MIXABLE = ("geoseg", "network")
+"""What may differ between workers where the user allows it, as it stands in a fingerprint."""
+
+PART = "part"
+"""What a worker tells of each part: this, its window, its bytes, its notes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Introduction:
+    """A task: say what would be computed, and how."""
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """A task: measure what the precision changes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """A task: make the parts of some neighbouring steps.
+
+    Attributes:
+        run: Id of the run.
+        steps: From top to bottom.
+        digest: Of the fingerprint that the run was begun with.
+        mixed: Whether workers may differ in geoseg's version and in the network.
+    """
+
+    run: str
+    steps: tuple[Window, ...]
+    digest: str
+    mixed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A prediction as a worker is told of it. Paths are absolute, and mean the same everywhere.
+
+    Attributes:
+        scenes: One, or the files of a mosaic.
+        models: (path, SHA-256) of each.
+        output: The class raster.
+        settings: What the user chose.
+    """
+
+    scenes: tuple[str, ...]
+    models: tuple[tuple[str, str], ...]
+    output: str
+    settings: Settings
+
+    @classmethod
+    def of(cls, job: Job, scenes: Sequence[str | Path]) -> Order:
+        """From a job that was opened from ``scenes``."""
+        aoi = job.settings.aoi
+        return cls(
+            tuple(_everywhere(scene) for scene in scenes),
+            tuple((str(model.path.absolute()), model.sha256) for model in job.models),
+            str(job.outputs.labels.absolute()),
+            replace(job.settings, aoi=None if aoi is None else _everywhere(aoi)),
+        )
+
+    @contextmanager
+    def open(self, place: Place) -> Iterator[Duty]:
+        """Open the scene and load the network; see :class:`~geoseg.distributed.Opening`."""
+        _settle(place)
+        models = find_models([path for path, _ in self.models])
+        for model, (path, sha256) in zip(models, self.models, strict=True):
+            if model.sha256 != sha256:
+                raise MisfitError(
+                    f"{path} there is another file (SHA-256 {model.sha256[:12]}) than where the job was begun "
+                    f"({sha256[:12]}); copy it anew"
+                )
+        with open_job(self.scenes, models, self.output, self.settings) as job:
+            require_job_memory(job)
+            yield _Worker(job, place.keep("networks", Networks, Networks.close)).do
+
+
+class _Worker:
+    """A job on a worker."""
+
+    def __init__(self, job: Job, networks: Networks) -> None:
+        self._job = job
+        self._predictor = networks.get(job)
+        self._fingerprint = job.fingerprint(self._predictor.identity)
+
+    def do(self, task: Any, tell: Tell, wanted: Wanted) -> Any:
+        """One task."""
+        if isinstance(task, Region):
+            return self._region(task, tell, wanted)
+        if isinstance(task, Comparison):
+            return changed_labels(self._job, self._predictor)
+        predictor = self._predictor
+        return {
+            "fingerprint": self._fingerprint,
+            "identity": predictor.identity,
+            "description": predictor.description,
+            "reason": predictor.reason,
+        }
+
+    def _region(self, task: Region, tell: Tell, wanted: Wanted) -> dict[str, Any]:
+        if task.digest != digest(comparable(self._fingerprint, mixed=task.mixed)):
+            raise MisfitError("it would compute other pixels than the workers that were there at the start")
+        made: list[list[Any]] = []
+        watch = Stopwatch(STAGES)
+
+        def note(window: Window, size: int, notes: Mapping[str, object]) -> None:
+            made.append([PART, *_numbers(window), size, dict(notes)])
+            tell(made[-1])
+            if not wanted():
+                raise Abandoned
+
+        run = join_run(self._job.outputs.parts.absolute(), task.run, task.steps, note)
+        for step in task.steps:
+            if step in run.done:  # of a worker that was lost on the way
+                note(step, run.size(step), run.notes(step))
+        error = None
+        try:
+            compute_steps(self._job, self._predictor, run, task.steps, lambda _: None, watch, whole=False)
+        except GeosegError as found:
+            error = [type(found).__name__, str(found)]
+        return {"parts": made, "seconds": watch.seconds, "error": error}
+
+
+def told_part(values: Sequence[Any]) -> tuple[Window, int, dict[str, object]]:
+    """Window, bytes and notes of a part that a worker told of."""
+    _, row, col, height, width, size, notes = values
+    return Window(row, col, height, width), size, dict(notes)
+
+
+def digest(fingerprint: Mapping[str, object]) -> str:
+    """A few characters for a fingerprint."""
+    return hashlib.sha256(json.dumps(fingerprint, sort_keys=True).encode()).hexdigest()
+
+
+def comparable(fingerprint: Mapping[str, object], *, mixed: bool) -> dict[str, object]:
+    """What of a fingerprint all workers have to share."""
+    return {name: value for name, value in fingerprint.items() if not (mixed and name in MIXABLE)}
+
+
+def differences(found: Mapping[str, object], wanted: Mapping[str, object], prefix: str = "") -> list[tuple[str, str]]:
+    """(dotted name, what is there and what should be) of all that differs."""
+    told: list[tuple[str, str]] = []
+    for name in sorted({*found, *wanted}):
+        old, new = found.get(name), wanted.get(name)
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            told += differences(old, new, f"{prefix}{name}.")
+        elif old != new:
+            told.append((f"{prefix}{name}", f"{prefix}{name} is {_short(old)} and not {_short(new)}"))
+    return told
+
+
+def _short(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False)[:60]
+
+
+def _settle(place: Place) -> None:
+    """Take the threads that a worker is given, and say in the client's log alone what is to be said."""
+    if not place.alone:
+        return
+    from geoseg.predictors.machine import use_threads
+
+    limit_cores(place.threads)
+    use_threads(cores())
+    logging.getLogger("geoseg").setLevel(logging.ERROR)
+
+
+def _numbers(window: Window) -> list[int]:
+    return [int(n) for n in (window.row_off, window.col_off, window.height, window.width)]
+
+
+def _everywhere(name: str | Path) -> str:
+    """A name that means the same in another folder: local files by their whole path."""
+    text, bar, layer = str(name).partition("|")
+    path = Path(text)
+    return f"{path.absolute()}{bar}{layer}" if path.exists() else str(name)

@@ -1,0 +1,70 @@
+"""How steps are given out: every step once, whole columns in order, and few tiles twice."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from geoseg.inference import steps
+from geoseg.inference.regions import MOST_TWICE, plan_regions
+from geoseg.inference.steps import plan_steps
+from geoseg.tiling import TileGrid, Window
+
+
+def planned(grid: TileGrid) -> tuple[Window, ...]:
+    return plan_steps(grid, Window(0, 0, grid.height, grid.width), 8)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    height=st.integers(1, 400), overlap=st.integers(0, 15), workers=st.integers(1, 9),
+    size=st.none() | st.integers(1, 5), every=st.integers(2, 9),
+)  # fmt: skip
+def test_regions_partition_what_is_missing(
+    height: int, overlap: int, workers: int, size: int | None, every: int
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(steps, "STEP_PIXELS", 1)
+        patch.setattr(steps, "PANEL_BYTES", 4 * 8 * 16 * 40)
+        grid = TileGrid(height, 90, 16, overlap)
+        windows = planned(grid)
+    done = {window for i, window in enumerate(windows) if not i * i % every}
+    found = plan_regions(grid, windows, done, workers, size)
+    assert [w for region in found.steps for w in region] == [w for w in windows if w not in done]
+    for region in found.steps:
+        assert region
+        assert len({(w.col_off, w.width) for w in region}) == 1
+        assert all(above.row_end == below.row_off for above, below in pairwise(region))
+        assert size is None or len(region) <= size
+    each = [
+        len(grid.rows.covering(r[0].row_off, r[-1].row_end)) * len(grid.cols.covering(r[0].col_off, r[0].col_end))
+        for r in found.steps
+    ]
+    assert sum(each) == found.tiles + found.twice
+
+
+@pytest.mark.parametrize("workers", [1, 2, 4, 16])
+def test_of_a_large_scene_at_most_a_twentieth_is_computed_twice(workers: int) -> None:
+    grid = TileGrid(200_000, 20_000, 512, 128)
+    found = plan_regions(grid, planned(grid), set(), workers)
+    assert 0 < found.twice <= MOST_TWICE * found.tiles or workers == 1 == len(found.steps)
+    assert len(found.steps) >= workers
+    assert len(found.steps) % workers == 0
+
+
+def test_every_worker_gets_a_region_where_there_are_steps_enough() -> None:
+    grid = TileGrid(4000, 12_000, 512, 128)
+    windows = planned(grid)
+    assert len(windows) > 4
+    assert len(plan_regions(grid, windows, set(), 4).steps) == 4
+    assert len(plan_regions(grid, windows, set(), 1000).steps) == len(windows)
+
+
+def test_nothing_is_given_out_where_nothing_is_missing() -> None:
+    grid = TileGrid(4000, 12_000, 512, 128)
+    windows = planned(grid)
+    found = plan_regions(grid, windows, set(windows), 4)
+    assert (found.steps, found.tiles, found.twice) == ((), 0, 0)
