@@ -8,7 +8,7 @@ from, 8 others judge) in a process of its own, with the settings that geoseg has
 where the processor has it. As many steps are planned as fit into the time, by a rate that is measured first; the
 learning rate goes through its one cycle over exactly these, and the weights of the last step are judged, so that the
 validation images choose nothing. Then a process times tiles through geoseg's own predictors, the backends taking turns,
-and one for each backend maps the validation images, joined into one scene, for its peak memory.
+and one each under torch and OpenVINO maps the validation images, joined into one scene, for its peak memory.
 
 After each of these the results are written to ``models.json`` in the folder: a run that was killed goes on there.
 ``--write`` puts the table between the marks in a Markdown file.
@@ -118,11 +118,11 @@ def _in_a_process(stage: str, job: dict[str, Any]) -> dict[str, Any]:
 
 def job_of(args: argparse.Namespace) -> dict[str, Any]:
     """What is the same for all networks."""
-    backends = backends_here()
+    backends, images = backends_here(), 1 if args.quick else None
     return {
         "seconds": args.seconds or (5 if args.quick else 240), "batch": args.batch or (2 if args.quick else 8),
-        "images": 1 if args.quick else None, "precision": list(backends.values())[-1][1],
-        "scene": str(join_images(args.folder)), "tile": args.sizes.tile, "folder": str(args.folder),
+        "images": images, "precision": list(backends.values())[-1][1],
+        "scene": str(join_images(args.folder, images)), "tile": args.sizes.tile, "folder": str(args.folder),
         "runs": str(args.folder / "models"), "cache": os.environ["GEOSEG_CACHE"],
         "backends": backends,
     }  # fmt: skip

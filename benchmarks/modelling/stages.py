@@ -167,9 +167,14 @@ def _seconds(predictor: Any, tiles: list[Any]) -> float:
 
 
 def memory(job: Job) -> dict[str, Any]:
-    """Peak bytes of ``geoseg.predict`` by backend, each in a fresh process; what is converted is there by now."""
+    """Peak bytes of ``geoseg.predict`` under the first and the last backend, each in a fresh process.
+
+    What they convert is there by now.
+    """
     peaks, failed = {}, {}
-    for name, (backend, precision) in job["backends"].items():
+    names = list(job["backends"])
+    for name in (names[0], names[-1]):
+        backend, precision = job["backends"][name]
         output = Path(job["folder"]) / "models-memory.tif"
         try:
             found = run_predict(
@@ -185,12 +190,12 @@ def memory(job: Job) -> dict[str, Any]:
     return {"peak": peaks, "failed": failed}
 
 
-def join_images(folder: Path) -> Path:
-    """The eight validation images as one scene, four in a row: 1024×2048."""
+def join_images(folder: Path, limit: int | None) -> Path:
+    """The first of the eight validation images, or all as one scene, four in a row: 1024×2048."""
     path = folder / "amazon-validation.tif"
     if not path.exists():
         images = []
-        for image in sorted((FOREST / "validation" / "images").iterdir()):
+        for image in _pairs("validation", limit)[0]:
             with rasterio.open(image) as file:
                 images.append(file.read())
         rows = [np.concatenate(images[k : k + 4], axis=2) for k in range(0, len(images), 4)]
