@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         find_scenes,
         predict,
         predict_scenes,
+        write_attention,
     )
     from geoseg.inspection import info, list_models
     from geoseg.legend import ClassDef, Legend
@@ -66,6 +67,7 @@ __all__ = [
     "predict_scenes",
     "train",
     "vectorize",
+    "write_attention",
     "write_submission",
 ]
 
@@ -100,6 +102,7 @@ _HOME = {
     "predict_scenes": "geoseg.inference",
     "train": "geoseg.training.workflow",
     "vectorize": "geoseg.vectorization",
+    "write_attention": "geoseg.inference",
     "write_submission": "geoseg.evaluation",
 }
 

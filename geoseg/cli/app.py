@@ -8,6 +8,7 @@ import typer
 
 from geoseg import __version__
 from geoseg.cli import console
+from geoseg.cli.attention import attention
 from geoseg.cli.check_data import check_data
 from geoseg.cli.datasets import datasets
 from geoseg.cli.demo import demo
@@ -51,5 +52,8 @@ def _geoseg(
     console.set_up_logging()
 
 
-for command in (train, predict, vectorize, evaluate, submission, info, models, datasets, check_data, doctor, demo):
+COMMANDS = (
+    train, predict, vectorize, evaluate, submission, attention, info, models, datasets, check_data, doctor, demo,
+)  # fmt: skip
+for command in COMMANDS:
     app.command()(command)

@@ -15,6 +15,8 @@ from geoseg.rasters import CONFIDENCE_SUFFIX, LABELS_SUFFIX
 
 PARTS_SUFFIX = ".parts"
 
+ATTENTION_SUFFIX = "_attention"
+
 # File systems take names of 255 bytes, and temporaries and sidecars have suffixes of up to 35.
 _NAME_BYTES = 220
 
@@ -77,7 +79,7 @@ def plan_outputs(scenes: Sequence[str | Path], output: str | Path | None, settin
 
 def is_output(path: Path) -> bool:
     """Whether a file is named like an output without a name of its own."""
-    return path.stem.endswith((LABELS_SUFFIX, CONFIDENCE_SUFFIX))
+    return path.stem.endswith((LABELS_SUFFIX, CONFIDENCE_SUFFIX, ATTENTION_SUFFIX))
 
 
 def default_output(scene: str | Path) -> Path:

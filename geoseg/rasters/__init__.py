@@ -22,6 +22,7 @@ from geoseg.rasters.writing import (
     run_of,
     write_class_raster,
     write_confidence_raster,
+    write_share_raster,
 )
 
 __all__ = [
@@ -54,4 +55,5 @@ __all__ = [
     "same_grid",
     "write_class_raster",
     "write_confidence_raster",
+    "write_share_raster",
 ]

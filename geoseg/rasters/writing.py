@@ -153,6 +153,26 @@ def write_confidence_raster(
     """
     if tuple(bands[:1]) != (CONFIDENCE_BAND,) or len(set(bands)) != len(bands):
         raise ParameterError(f"the bands of {path} must start with {CONFIDENCE_BAND} and differ, not {list(bands)}")
+    with write_share_raster(path, grid, bands, folder=folder, tags=tags, overwrite=overwrite) as writer:
+        yield writer
+
+
+@contextmanager
+def write_share_raster(
+    path: Path,
+    grid: Grid,
+    bands: Sequence[str],
+    *,
+    folder: Path | None = None,
+    tags: Mapping[str, str] = _NO_TAGS,
+    overwrite: bool = False,
+) -> Iterator[RasterWriter]:
+    """Write shares of 0..1 as uint8 in steps of 0.004 with 255 = no data; see :func:`write_confidence_raster`.
+
+    Raises:
+        OutputExistsError: It exists and ``overwrite`` is not given.
+        OutputError: It cannot be written, or pixels are missing in the end.
+    """
 
     def prepare(dataset: DatasetWriter) -> None:
         dataset.scales = (CONFIDENCE_SCALE,) * len(bands)
