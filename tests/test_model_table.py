@@ -123,6 +123,7 @@ def test_the_table_is_printed_in_columns(tmp_path: Path) -> None:
     found = list_models(tmp_path)
     assert tuple(row.name for row in found.table) == found.architectures
     assert table_text(found.table) in str(found)
+    assert f"encoders of smp: {len(found.encoders)}, such as efficientnet-b0, mit_b0, " in str(found)
     head, *rows = str(found).split("\n\n")[1].splitlines()
     assert len(rows) == len(found.table)
     start = head.index("for")
@@ -138,8 +139,10 @@ def test_json_has_every_figure() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "geoseg", "models", "--json"], capture_output=True, text=True, check=True, timeout=120
     )
-    rows = {row["name"]: row for row in json.loads(done.stdout)["table"]}
+    listed = json.loads(done.stdout)
+    rows = {row["name"]: row for row in listed["table"]}
     assert tuple(rows) == architectures()
     row = describe_architecture("enet")
     assert rows["enet"] == {name: getattr(row, name) for name in type(row).__slots__}
+    assert {"resnet34", "mit_b0", "mobilenet_v2"} < set(listed["encoders"])
     assert done.stderr == ""

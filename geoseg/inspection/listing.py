@@ -37,6 +37,10 @@ class ListedModel:
     license: str = ""
 
 
+# From small to large, and one transformer.
+_WELL_KNOWN = ("mobilenet_v2", "efficientnet-b0", "resnet18", "resnet34", "resnet50", "mit_b0")
+
+
 @dataclass(frozen=True, slots=True)
 class ModelList:
     """Models to predict with, and architectures to train.
@@ -45,11 +49,13 @@ class ModelList:
         models: By name.
         architectures: Names, for training.
         table: What each architecture costs and is for.
+        encoders: Names, for those of ``smp``; beside them ``tu-<name>`` for each network of timm.
     """
 
     models: tuple[ListedModel, ...]
     architectures: tuple[str, ...]
     table: tuple[Architecture, ...]
+    encoders: tuple[str, ...]
 
     def __str__(self) -> str:
         lines = []
@@ -59,7 +65,9 @@ class ModelList:
             if model.bands:
                 lines.append(f"    {', '.join(model.bands)}{pixel} -> {', '.join(model.classes)}")
         models = "\n".join(lines) or "no models"
-        return f"{models}\n\n{table_text(self.table)}"
+        shown = ", ".join(name for name in self.encoders if name in _WELL_KNOWN)
+        encoders = f"encoders of smp: {len(self.encoders)}, such as {shown}, which --json lists; and tu-<name> of timm."
+        return f"{models}\n\n{table_text(self.table)}\n{encoders}"
 
 
 def list_models(runs: str | Path = "runs") -> ModelList:
@@ -71,6 +79,8 @@ def list_models(runs: str | Path = "runs") -> ModelList:
     Returns:
         Runs first, as they win over built-in models of the same name.
     """
+    from geoseg.models.smp import encoder_names  # late: torch comes with it
+
     table = models.describe_architectures()
     trained = sorted(Path(runs).glob(f"*/{MODEL_FILE}"))
     return ModelList(
@@ -80,6 +90,7 @@ def list_models(runs: str | Path = "runs") -> ModelList:
         ),
         architectures=tuple(row.name for row in table),
         table=table,
+        encoders=encoder_names(),
     )
 
 

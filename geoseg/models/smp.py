@@ -53,6 +53,11 @@ def names() -> tuple[str, ...]:
     return tuple(sorted(_ARCHITECTURES))
 
 
+def encoder_names() -> tuple[str, ...]:
+    """SMP's own encoders, such as ``resnet34``, which most of its networks take; they take timm's ``tu-<name>`` too."""
+    return tuple(sorted(get_encoder_names()))
+
+
 def create(name: str, bands: int, classes: int, encoder_weights: str | None, options: Mapping[str, Any]) -> nn.Module:
     """Build an SMP network; see :func:`geoseg.models.create_model`.
 
