@@ -13,5 +13,11 @@ Precision = Literal["auto", "fp32", "bf16", "fp16", "int8"]
 Augmentation = Literal["none", "flips", "d4"]
 """Views of a tile that are averaged: itself, its 4 reflections, or its 8 symmetries."""
 
+WITH_DROPOUT = (
+    "bayesian-segnet", "fcn8s", "fcn16s", "fcn32s", "enet", "smp.deeplabv3", "smp.deeplabv3plus", "smp.dpt", "smp.fpn",
+    "smp.pspnet",
+)  # fmt: skip
+"""Networks that have dropout unless it is set to 0: what Monte Carlo dropout can be had of."""
+
 Simplification = Literal["visvalingam", "douglas-peucker"]
 """Which vertices of a border are left out."""

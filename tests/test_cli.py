@@ -92,6 +92,7 @@ def test_predict_prints_only_the_path_and_passes_everything_on(run: Run, fake: A
         "--overlap", "16", "--blend", "crop", "--batch", "2", "--device", "cpu", "--confidence",
         "--value-range", "0,3e3", "--overwrite", "--no-resume", "--backend", "torch", "--precision", "bf16",
         "--check-precision", "--tta", "d4", "--scales", "0.75,1", "--uncertainty", "mc=5", "--probabilities",
+        "--refine", "crf,radius=2m",
         "--aoi", "area.gpkg", "--bbox", "1,2,3,4.5", "--bbox-crs", "EPSG:4326", "--window", "0,8,64,64",
         "--gsd", "0.3",
     )  # fmt: skip
@@ -103,6 +104,7 @@ def test_predict_prints_only_the_path_and_passes_everything_on(run: Run, fake: A
         "blend": "crop", "batch": 2, "device": "cpu", "confidence": True, "value_range": (0.0, 3000.0),
         "overwrite": True, "resume": False, "backend": "torch", "precision": "bf16", "check_precision": True,
         "tta": "d4", "scales": (0.75, 1.0), "uncertainty": "mc=5", "probabilities": True, "aoi": "area.gpkg",
+        "refine": "crf,radius=2m",
         "bbox": (1.0, 2.0, 3.0, 4.5), "bbox_crs": "EPSG:4326", "window": (0, 8, 64, 64), "gsd": 0.3,
     }  # fmt: skip
 

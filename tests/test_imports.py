@@ -16,7 +16,7 @@ PACKAGE = Path(geoseg.__file__).parent
 
 LAYERS = (
     {"choices", "disk", "durable", "errors", "legend", "memory", "processors", "threads", "tiling"},
-    {"blending", "mirroring", "normalization", "metrics", "config"},
+    {"blending", "mirroring", "normalization", "metrics", "config", "refinement"},
     {"distributed", "grids", "measuring", "polygons", "polynomials", "qgis"},
     {"datasets", "rasters", "parts", "polygon_labels", "reports", "vectors", "samplers", "models", "predictors"},
     {"sources", "synthetic"},
@@ -29,7 +29,7 @@ NO_SIDEWAYS = (3, 5)
 TORCH_FAMILY = {
     "kornia", "lightning", "segmentation_models_pytorch", "timm", "torch", "torchgeo", "torchmetrics", "torchvision",
 }  # fmt: skip
-TORCH_UNITS = {"blending", "datasets", "samplers", "models", "predictors", "sources", "training"}
+TORCH_UNITS = {"blending", "datasets", "samplers", "models", "predictors", "refinement", "sources", "training"}
 DASK_FAMILY = {"bokeh", "dask", "distributed"}
 THIRD_PARTY = (
     set(),
@@ -118,7 +118,9 @@ def test_importing_geoseg_loads_nothing_heavy() -> None:
     assert not loaded_by("import geoseg") & (TORCH_FAMILY | {"numpy", "rasterio", "pydantic", "typer"})
 
 
-@pytest.mark.parametrize("module", ["vectorization", "evaluation", "inspection", "doctor", "synthetic", "models"])
+@pytest.mark.parametrize(
+    "module", ["vectorization", "evaluation", "inspection", "doctor", "synthetic", "models", "refinement"]
+)
 def test_torch_is_not_loaded_where_no_network_runs(module: str) -> None:
     assert not loaded_by(f"import geoseg.{module}") & TORCH_FAMILY
 

@@ -116,7 +116,8 @@ class StripAccumulator:
         final = self.final_scores()
         if final is None or final[1] is None:
             return final
-        return final[0], self.stored(final[1], stored)
+        lo, hi = final[0].row_off - self._base(self._row), final[0].row_end - self._base(self._row)
+        return final[0], self._arithmetic.store(self._sums, (lo, hi), self._classes, stored)
 
     def final_scores(self) -> tuple[Window, Any | None] | None:
         """As :meth:`finished`, but the scores of these rows as they are: (planes, h, w), until :meth:`advance`."""

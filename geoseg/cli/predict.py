@@ -110,6 +110,13 @@ def predict(
         str | None,
         typer.Option(help="More bands in it: entropy, or mc=20 for 20 samples of dropout.", metavar="KIND"),
     ] = None,
+    refine: Annotated[
+        str | None,
+        typer.Option(
+            help="Have borders follow the imagery: crf, or with numbers crf,iterations=10,appearance=1.5m.",
+            metavar="KIND",
+        ),
+    ] = None,
     backend: Annotated[Backend, typer.Option(help="What runs the network.")] = "auto",
     precision: Annotated[Precision, typer.Option(help="Arithmetic of the network.")] = "auto",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, cuda:0,1, mps.", metavar="NAME")] = "auto",
@@ -153,6 +160,7 @@ def predict(
         "confidence": confidence,
         "probabilities": probabilities,
         "uncertainty": uncertainty,
+        "refine": refine,
         "backend": backend,
         "precision": precision,
         "device": device,

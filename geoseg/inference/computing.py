@@ -12,7 +12,7 @@ from geoseg.inference.estimating import require_job_memory
 from geoseg.inference.job import Job, touches_of
 from geoseg.inference.network import CHECKED_TILES, Networks, precision_difference
 from geoseg.inference.parts_sink import PartSink
-from geoseg.inference.pipeline import Pipeline
+from geoseg.inference.pipeline import Pipeline, Refining
 from geoseg.inference.seams import SeamCounter
 from geoseg.inference.steps import missing_areas
 from geoseg.parts import Run
@@ -142,6 +142,7 @@ def compute_steps(
         # At another pixel size what is wanted is cut out at the end, on the scene's own grid.
         inside=job.selection.inside if job.selection.has_aoi and job.gsd is None else None,
         watch=watch,
+        refining=None if job.crf is None else Refining(job.crf, job.stats[0]),
     )
     counter = SeamCounter(job.grid, settings.blend)
     for area, missing in missing_areas(steps, run.done):

@@ -14,6 +14,8 @@ from geoseg.inference.network import tiles_of
 from geoseg.inference.outputs import confidence_bands
 from geoseg.inference.streaming import Walk, network_dtype
 from geoseg.memory import require_memory, used_memory
+from geoseg.processors import cores
+from geoseg.refinement import SIDE, held_rows
 
 if TYPE_CHECKING:
     from geoseg.predictors import Predictor
@@ -66,10 +68,12 @@ def estimate_cost(job: Job, predictor: Predictor | None, *, measure: bool = Fals
         predictor: What runs the network; its memory is then counted as it is.
         measure: Run a few tiles to tell the time.
     """
-    walk = Walk(job.grid, job.area, lambda _: (0, 0), touches_of(job), None)
+    walk = Walk(job.grid, job.around, lambda _: (0, 0), touches_of(job), None)
     tiles, wanted = len(walk.tile_rows) * len(walk.tile_cols), sum(len(walk.cols_of(row)) for row in walk.tile_rows)
     share = max(job.valid_share, _LEAST_SHARE)
-    seconds = _seconds(job, predictor, wanted * share) if measure and predictor is not None else None
+    seconds = None
+    if measure and predictor is not None:
+        seconds = _seconds(job, predictor, wanted * share) + _refining_seconds(job, predictor, share * wanted / tiles)
     # Parts have the pixels that the network sees, outputs those of the scene.
     pixels = max(window.height * window.width for window in (job.area, job.selection.window))
     return Estimate(
@@ -107,7 +111,26 @@ def _memory(job: Job) -> int:
     rows = 2 * len(job.source.bands) * samples * (read + grid.rows.stride) * (width + 2 * (read - size))
     finished = 4 * len(job.planes) * max(step.height * step.width for step in job.steps)
     layers = 4 * _LAYER_PLANES * read * read
-    return used_memory() + scores + rows + finished + layers + _WAITING
+    return used_memory() + scores + rows + finished + layers + _refining(job, classes, width) + _WAITING
+
+
+def _refining(job: Job, planes: int, width: int) -> int:
+    """Bytes of blocks, and of the rows that wait for their halo: twice while others are joined to them."""
+    if job.crf is None:
+        return 0
+    bands, rows = len(job.source.bands), held_rows(job.crf) + job.grid.rows.stride
+    held = 2 * 4 * (planes + bands + 1) * rows * (width + 2 * job.crf.halo)
+    return held + cores() * job.crf.block_bytes(planes, bands, SIDE)
+
+
+def _refining_seconds(job: Job, predictor: Predictor, share: float) -> float:
+    """Time for refining such a share of the pixels, measured on a few blocks."""
+    if job.crf is None:
+        return 0.0
+    from geoseg.refinement.strips import seconds_per_pixel
+
+    each = seconds_per_pixel(job.crf, predictor.classes, len(job.source.bands), predictor.device)
+    return each * share * job.area.height * job.area.width
 
 
 def _seconds(job: Job, predictor: Predictor, tiles: float) -> float:

@@ -25,6 +25,7 @@ from geoseg.legend import Legend
 from geoseg.models import file_hash, read_spec, resolve_model
 from geoseg.normalization import BandStats
 from geoseg.rasters import Scene, open_mosaic, open_scene, refuse_inputs, resampled
+from geoseg.refinement import Crf, held_rows, read_refinement
 from geoseg.tiling import TileGrid, Window
 
 _log = logging.getLogger("geoseg")
@@ -68,6 +69,7 @@ class Job:
         planes: Names of the planes of a part.
         steps: Windows of ``source`` that partition ``area``; a part each.
         valid_share: Share of the pixels that have data, from a sample of ``source``.
+        crf: What refines the scores, in pixels of ``source``; None where nothing does.
     """
 
     settings: Settings
@@ -83,6 +85,7 @@ class Job:
     planes: tuple[str, ...]
     steps: tuple[Window, ...]
     valid_share: float
+    crf: Crf | None = None
 
     @property
     def spec(self) -> ModelSpec:
@@ -105,6 +108,12 @@ class Job:
         return stored_planes(self.settings)
 
     @property
+    def around(self) -> Window:
+        """What of ``source`` is blended: ``area``, and what refining it takes."""
+        grid = self.grid
+        return self.area if self.crf is None else self.crf.around(self.area, grid.height, grid.width)
+
+    @property
     def output_grid(self) -> Grid:
         """Where the map lies."""
         return self.scene.grid.part(self.selection.window)
@@ -112,6 +121,7 @@ class Job:
     def parameters(self) -> dict[str, object]:
         """What was chosen, as the map tells it."""
         settings, grid = self.settings, self.grid
+        refine = {} if self.crf is None else {"refine": self.crf.record()}
         return {
             "tile_size": grid.tile_size,
             "overlap": grid.overlap,
@@ -122,6 +132,7 @@ class Job:
             "scales": list(settings.scales),
             "uncertainty": settings.uncertainty,
             "gsd": self.gsd,
+            **refine,
         }
 
     def fingerprint(self, network: dict[str, object]) -> dict[str, object]:
@@ -206,10 +217,12 @@ def open_job(
         grid = _tile_grid(source, models, settings)
         area = scaled(selection.window, scene.grid, source.grid)
         planes = len(spec.classes) + (settings.mc_samples > 0)
+        refine = settings.refine and read_refinement(settings.refine)
+        crf = refine.at(source.grid.ground_sample_distance()) if refine else None
         names = (LABELS, *stored_planes(settings).planes(len(spec.classes))[1:])
         yield Job(
             settings, models, stats, outputs, scene, source, gsd, selection, grid, area, names,
-            plan_steps(grid, area, planes), float(sample.valid.mean()),
+            plan_steps(grid, area, planes, 0 if crf is None else held_rows(crf)), float(sample.valid.mean()), crf,
         )  # fmt: skip
 
 
@@ -280,5 +293,10 @@ def touches_of(job: Job) -> Callable[[Window], bool] | None:
     """Whether anything of a window of ``job.source`` is wanted; None where all of the area is."""
     if not job.selection.has_aoi:
         return None
-    own, seen, touches = job.scene.grid, job.source.grid, job.selection.touches
-    return touches if job.gsd is None else lambda window: touches(outwards(window, seen, own))
+    own, seen, touches, crf = job.scene.grid, job.source.grid, job.selection.touches, job.crf
+
+    def touched(window: Window) -> bool:
+        window = window if crf is None else crf.around(window, seen.height, seen.width)
+        return touches(window if job.gsd is None else outwards(window, seen, own))
+
+    return touched

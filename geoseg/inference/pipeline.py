@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,7 +14,9 @@ import numpy.typing as npt
 
 from geoseg.blending.stored import Stored
 from geoseg.inference.streaming import RowEnd, TileBatch, Walk, stream_tiles
+from geoseg.normalization import BandStats
 from geoseg.rasters import Scene
+from geoseg.refinement import Crf
 from geoseg.threads import Stopwatch, in_background, prefetched
 from geoseg.tiling import Blend, TileGrid, Window
 
@@ -45,6 +48,23 @@ class FinishedRows:
     valid: Bools | None
 
 
+Finish = Callable[[RowEnd], Iterator[FinishedRows]]
+"""Gives the rows that a tile row finishes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refining:
+    """How blended rows are refined.
+
+    Attributes:
+        crf: The random field.
+        stats: Scaling of samples to the colours that it compares.
+    """
+
+    crf: Crf
+    stats: BandStats
+
+
 @dataclass(frozen=True, slots=True)
 class Pipeline:
     """What all areas of a job share.
@@ -59,6 +79,7 @@ class Pipeline:
         touches: Whether anything is wanted in a window; None where all is.
         inside: Which pixels of a window are wanted; None where all are.
         watch: Told how long each of :data:`STAGES` was busy.
+        refining: How blended rows are refined; None where they are not. It counts as blending.
     """
 
     scene: Scene
@@ -70,6 +91,7 @@ class Pipeline:
     touches: Callable[[Window], bool] | None
     inside: Callable[[Window], Bools] | None
     watch: Stopwatch
+    refining: Refining | None = None
 
     def run(self, area: Window, write: Callable[[FinishedRows], None]) -> None:
         """Predict an area and hand its rows to ``write`` as they become final, from top to bottom.
@@ -78,8 +100,12 @@ class Pipeline:
             area: Inside the scene; the tile grid stays the scene's.
             write: Called in a thread of its own.
         """
-        accumulator = self._accumulator(area)
-        walk = Walk(self.grid, area, accumulator.final_rows, self.touches, self.inside)
+        refining = self.refining
+        around = area if refining is None else refining.crf.around(area, self.grid.height, self.grid.width)
+        accumulator = self._accumulator(around)
+        # What lies beside the area of interest is heard too.
+        inside = self.inside if refining is None else None
+        walk = Walk(self.grid, around, accumulator.final_rows, self.touches, inside, refining is not None)
         tiles = self.watch.timed(stream_tiles(self.scene, walk, self.batch), "read")
 
         def timed_write(rows: FinishedRows) -> None:
@@ -88,9 +114,8 @@ class Pipeline:
 
         with (
             in_background(timed_write, _ROWS_AHEAD, "write") as to_writer,
-            in_background(
-                _Blender(accumulator, self.stored, self.watch, to_writer), _SCORES_AHEAD, "blend"
-            ) as to_blender,
+            self._finishing(accumulator, area, around) as finished,
+            in_background(_Blender(accumulator, finished, self.watch, to_writer), _SCORES_AHEAD, "blend") as to_blender,
             # Inside all others: the reader stops before the scene is closed.
             closing(prefetched(tiles, _BATCHES_AHEAD)) as items,
             closing(self._scored(items)) as scored,
@@ -105,6 +130,19 @@ class Pipeline:
         return StripAccumulator(
             self.grid, area, predictor.classes, predictor.planes, self.blend, _arithmetic(predictor.device)
         )
+
+    @contextmanager
+    def _finishing(self, accumulator: StripAccumulator, area: Window, around: Window) -> Iterator[Finish]:
+        """What turns final scores into rows."""
+        if self.refining is None:
+            yield partial(_plainly, accumulator, self.stored)
+            return
+        from geoseg.inference.refining import Refined
+
+        with Refined.open(
+            self.refining, accumulator, self.stored, self.predictor, area, around, self.inside
+        ) as refined:
+            yield refined.finished
 
     def _scored(self, items: Iterator[TileBatch | RowEnd]) -> Generator[tuple[TileBatch, Any] | RowEnd]:
         """Batches with their scores, in order, as many under way at once as the predictor likes."""
@@ -148,12 +186,12 @@ class _Blender:
     def __init__(
         self,
         accumulator: StripAccumulator,
-        stored: Stored,
+        finished: Finish,
         watch: Stopwatch,
         to_writer: Callable[[FinishedRows], None],
     ) -> None:
         self._accumulator = accumulator
-        self._stored = stored
+        self._finished = finished
         self._watch = watch
         self._to_writer = to_writer
 
@@ -163,16 +201,27 @@ class _Blender:
             with self._watch.running("blend"):
                 self._add(item[0].cols, item[1])
             return
+        rows = self._finished(item)
+        while True:
+            with self._watch.running("blend"):
+                finished = next(rows, None)
+            if finished is None:
+                break
+            self._to_writer(finished)
         with self._watch.running("blend"):
-            finished = self._accumulator.finished(self._stored)
             self._accumulator.advance()
-        if finished is not None:
-            self._to_writer(FinishedRows(*finished, item.valid))
 
     def _add(self, cols: Sequence[int], scores: Any) -> None:
         planes = scores.numpy() if scores.device.type == "cpu" else scores
         for k, col in enumerate(cols):
             self._accumulator.add(col, planes[k])
+
+
+def _plainly(accumulator: StripAccumulator, stored: Stored, item: RowEnd) -> Iterator[FinishedRows]:
+    """Rows as they were blended."""
+    finished = accumulator.finished(stored)
+    if finished is not None:
+        yield FinishedRows(*finished, item.valid)
 
 
 def _arithmetic(device: Any) -> Arithmetic:

@@ -10,6 +10,7 @@ from typing import Any, Literal, TypedDict
 
 from geoseg.choices import Augmentation, Backend, Precision
 from geoseg.errors import ParameterError
+from geoseg.refinement import read_refinement
 from geoseg.tiling import Blend
 
 _MC = re.compile(r"mc=([1-9]\d*)")
@@ -32,6 +33,7 @@ class Choices(TypedDict, total=False):
     confidence: bool
     probabilities: bool
     uncertainty: str | None
+    refine: str | None
     value_range: tuple[float, float] | None
     gsd: float | Literal["native", "auto"]
     aoi: str | Path | None
@@ -61,6 +63,8 @@ class Settings:
         probabilities: A band a class in the confidence raster; implies ``confidence``.
         uncertainty: ``entropy``, or ``mc=20`` for 20 samples of Monte Carlo dropout, which adds mutual information;
             more bands in the confidence raster, which it implies.
+        refine: ``crf`` to have the blended probabilities follow the imagery, or with numbers
+            ``crf,iterations=10,appearance=1.5m``; see :class:`~geoseg.refinement.Crf`.
         value_range: Scene values that stand for the model's full range, such as ``(0, 3000)`` for 16-bit reflectance.
         gsd: Pixel size in metres at which the network sees the scene: ``native``, the model's own with ``auto``, or a
             number. The map is always on the scene's own grid.
@@ -87,6 +91,7 @@ class Settings:
     confidence: bool = False
     probabilities: bool = False
     uncertainty: str | None = None
+    refine: str | None = None
     value_range: tuple[float, float] | None = None
     gsd: float | Literal["native", "auto"] = "native"
     aoi: str | Path | None = None
@@ -104,6 +109,8 @@ class Settings:
             raise ParameterError(f"scales {self.scales} must be numbers between 0.1 and 8, such as 0.75,1,1.25")
         if self.uncertainty not in (None, "entropy") and not _MC.fullmatch(self.uncertainty or ""):
             raise ParameterError(f"uncertainty {self.uncertainty!r} is unknown; give entropy, or mc=20 for 20 samples")
+        if self.refine is not None:
+            read_refinement(self.refine)
         if not isinstance(self.gsd, str) and not 0 < self.gsd < float("inf"):
             raise ParameterError(f"gsd {self.gsd} is no pixel size; give native, auto or metres such as 0.3")
         if isinstance(self.gsd, str) and self.gsd not in ("native", "auto"):

@@ -14,15 +14,16 @@ PANEL_BYTES = 512 * 2**20
 STEP_PIXELS = 4 * 2**20
 
 
-def plan_steps(grid: TileGrid, area: Window, planes: int) -> tuple[Window, ...]:
+def plan_steps(grid: TileGrid, area: Window, planes: int, held: int = 0) -> tuple[Window, ...]:
     """Windows that partition the area: column panels, each cut into rows that tile rows make final.
 
     Args:
         grid: The scene's tile grid.
         area: What is predicted.
         planes: Score planes of a tile.
+        held: Rows of them that are held beside those of a tile row.
     """
-    width = max(1, PANEL_BYTES // (4 * planes * grid.tile_size))
+    width = max(1, PANEL_BYTES // (4 * planes * (grid.tile_size + held)))
     return tuple(step for panel in _panels(grid, area, width) for step in _rows(grid, panel))
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from torch import nn
 
+from geoseg.choices import WITH_DROPOUT
 from geoseg.errors import ModelError
 
 _KINDS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout)
@@ -28,7 +29,7 @@ def sample_dropout(network: nn.Module) -> nn.Module:
     layers = [module for module in network.modules() if isinstance(module, _KINDS) and module.p > 0]
     if not layers:
         raise ModelError(
-            f"{type(network).__name__} has no dropout to sample; take one that has, such as bayesian-segnet"
+            f"{type(network).__name__} has no dropout to sample; take one that has: {', '.join(WITH_DROPOUT)}"
         )
     network.eval()
     for layer in layers:

@@ -1,5 +1,8 @@
 """Monte Carlo dropout: Gal & Ghahramani 2016, "Dropout as a Bayesian Approximation", https://arxiv.org/abs/1506.02142.
 
+For segmentation as Kendall, Badrinarayanan & Cipolla 2015 do it, "Bayesian SegNet", https://arxiv.org/abs/1511.02680:
+the mean over the softmax of some passes is the map, and batch normalisation keeps the statistics that it learned.
+
 Every tile and sample has random numbers of its own: neither the batch, nor the order, nor where a run was resumed
 changes a score.
 """
@@ -12,6 +15,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
+from geoseg.choices import WITH_DROPOUT
 from geoseg.errors import ModelError
 from geoseg.predictors.networks import TileNetwork
 
@@ -61,7 +65,7 @@ class SampledNetwork(nn.Module):
         if not self._layers:
             raise ModelError(
                 f"model {name!r} has no dropout, so that Monte Carlo dropout would give {samples} equal maps; "
-                "leave it out, or train a model with dropout"
+                f"leave it out, or train a network that has: {', '.join(WITH_DROPOUT)}"
             )
         self.graph, self._samples = graph, samples
 
