@@ -36,7 +36,7 @@ class SmoothNetwork(IdentityNetwork):
 def client() -> Iterator[Client]:
     """Two workers in this process."""
     with (
-        LocalCluster(n_workers=2, threads_per_worker=1, processes=False, dashboard_address=None) as cluster,
+        LocalCluster(n_workers=2, threads_per_worker=1, processes=False, dashboard_address=":0") as cluster,
         Client(cluster, set_as_default=False) as found,
     ):
         yield found

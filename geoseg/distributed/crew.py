@@ -148,8 +148,9 @@ class Crew:
             )
 
     def _forget(self, plugin: str) -> None:
-        with suppress(Exception):  # the scheduler may be gone, and nothing depends on it
-            self.client.unregister_worker_plugin(plugin)
+        if self.client.status == "running":
+            with suppress(Exception):  # the scheduler may go this very moment, and nothing depends on it
+                self.client.unregister_worker_plugin(plugin)
 
 
 def _some(workers: dict[str, Any]) -> str:

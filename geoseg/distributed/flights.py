@@ -35,6 +35,7 @@ TRIES = 3
 # Without a limit of the user's: before and after it is known what a part takes.
 _FIRST_LIMIT, _LEAST_LIMIT, _TIMES_LONGEST = 3600.0, 600.0, 10.0
 _RESULT_SECONDS = 30
+_KILLED = "KilledWorker"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +64,7 @@ class _Flight:
         tries: How often it was sent before.
         alive: When it was sent, or gave its last sign of life.
         worker: Who began it.
+        assigned: Who was seen to have it before that.
     """
 
     item: Any
@@ -71,6 +73,7 @@ class _Flight:
     tries: int
     alive: float
     worker: str | None = None
+    assigned: str | None = None
 
 
 class Flights:
@@ -85,6 +88,7 @@ class Flights:
     def __init__(self, crew: Crew, post: str, items: deque[Any]) -> None:
         self._crew, self._client, self._post, self._items = crew, crew.client, post, items
         self._flights: dict[str, _Flight] = {}
+        self._again: deque[tuple[Any, int, str | None]] = deque()  # item, how often it was sent, who shall not have it
         self._inbox: queue.SimpleQueue[tuple[str, str | None, Any]] = queue.SimpleQueue()
         self._heard: dict[str, float] = {}
         self._longest = 0.0
@@ -99,9 +103,9 @@ class Flights:
         Raises:
             ClusterError: The scheduler is lost, or no worker is left.
         """
-        while self._items or self._flights:
-            while self._items and len(self._flights) < PER_WORKER * max(1, len(self._workers)):
-                self._send(self._items.popleft())
+        while self._again or self._items or self._flights:
+            while (self._again or self._items) and len(self._flights) < PER_WORKER * len(self._workers):
+                self._send(*(self._again.popleft() if self._again else (self._items.popleft(),)))
             with suppress(queue.Empty):
                 key, worker, what = self._inbox.get(timeout=LOOK_SECONDS)
                 if key in self._flights:
@@ -114,13 +118,15 @@ class Flights:
         """One task to each worker, and to no other."""
         self._pinned = True
         for worker in sorted(self._workers):
-            self._send(item, allowed=frozenset({worker}))
+            self._send(item, 0, None, frozenset({worker}))
 
     def cancel(self) -> None:
         """Nobody wants what is still under way."""
         futures = [flight.future for flight in self._flights.values()]
         self._flights.clear()
-        with suppress(Exception):  # the scheduler may be gone, and with it what was under way
+        if self._client.status != "running":  # with the scheduler went what was under way
+            return
+        with suppress(Exception):
             if futures:
                 self._client.cancel(futures, force=True)
             self._client.unsubscribe_topic(self._post)
@@ -130,20 +136,18 @@ class Flights:
         key, worker, values = event[1]
         self._inbox.put((key, worker, list(values)))
 
-    def _send(self, item: Any, tries: int = 0, allowed: frozenset[str] | None = None) -> None:
-        if allowed is None and self._crew.left_out:
-            allowed = self._workers or None
+    def _send(
+        self, item: Any, tries: int = 0, without: str | None = None, allowed: frozenset[str] | None = None
+    ) -> None:
+        """Send a task, to another worker than ``without`` where there is one."""
+        if allowed is None and (self._crew.left_out or without is not None):
+            allowed = self._workers - {without} or self._workers
         token = secrets.token_hex(8)
         key = key_of(self._post, token)
         where: dict[str, Any] = {} if allowed is None else {"workers": sorted(allowed), "allow_other_workers": False}
         future = self._client.submit(perform, self._post, token, item, key=key, pure=False, **where)
         self._flights[key] = _Flight(item, future, allowed, tries, time.monotonic())
         future.add_done_callback(lambda _: self._inbox.put((key, None, None)))
-
-    def _again(self, flight: _Flight, *, tries: int, without: str | None = None) -> None:
-        """Send a task once more, to another worker where there is one."""
-        others = self._workers - self._crew.left_out - {without}
-        self._send(flight.item, tries, others if without is not None and others else None)
 
     def _told(self, key: str, worker: str, values: list[Any]) -> Iterator[Event]:
         flight, now = self._flights[key], time.monotonic()
@@ -161,15 +165,17 @@ class Flights:
         del self._flights[key]
         self._heard[report.worker] = time.monotonic()
         failure = report.failure
-        if failure is None or self._pinned or (failure.expected and not failure.misfit):
+        if failure is not None and failure.kind == _KILLED and self._is_bystander(flight):
+            self._again.append((flight.item, flight.tries + 1, None))
+        elif failure is None or self._pinned or (failure.expected and not failure.misfit):
             yield Event(flight.item, report=report)
         elif failure.misfit:
             self._crew.leave_out(report.worker, str(failure))
-            self._again(flight, tries=flight.tries, without=report.worker)
+            self._again.append((flight.item, flight.tries, report.worker))
         elif flight.tries:
             yield Event(flight.item, report=report)
         else:
-            self._again(flight, tries=1, without=report.worker)
+            self._again.append((flight.item, 1, report.worker))
 
     def _report(self, flight: _Flight) -> Report | None:
         """What became of a task that is over; None where that has to be computed again."""
@@ -191,8 +197,13 @@ class Flights:
                 f"each of {error.allowed_failures + 1} workers died of it, the last of them {last}; mostly they run "
                 "out of memory: give a smaller --tile-size or --batch, or fewer workers on a machine"
             )
-            return Report(last, failure=Failure("KilledWorker", text, expected=True))
+            flight.assigned = str(getattr(error.last_worker, "address", error.last_worker))
+            return Report(last, failure=Failure(_KILLED, text, expected=True))
         return Report(last, failure=Failure.of(error or RuntimeError("no reason was given")))
+
+    def _is_bystander(self, flight: _Flight) -> bool:
+        """Whether a task only waited on workers that died: Dask blames all that they had."""
+        return flight.worker != flight.assigned and flight.tries < TRIES
 
     def _look(self) -> Iterator[Event]:
         """See who is there, and who has not been heard of for too long."""
@@ -213,7 +224,7 @@ class Flights:
                     text = "the worker is gone"
                     yield Event(flight.item, report=Report(min(flight.allowed), failure=Failure("Gone", text)))
                 else:
-                    self._again(flight, tries=flight.tries)
+                    self._again.append((flight.item, flight.tries, None))
         yield from self._overdue(now)
 
     def _overdue(self, now: float) -> Iterator[Event]:
@@ -223,16 +234,21 @@ class Flights:
         if not late:
             return
         for worker, keys in self._client.processing().items():
-            hanging = [key for key in keys if key in late]
-            # What waits behind another task of a worker that is alive is not late.
-            if not any(late[key].worker == worker for key in hanging) and now - self._heard.get(worker, 0.0) <= limit:
-                continue
-            if hanging:
+            if any(self._hangs(late[key], worker, now, limit) for key in keys if key in late):
                 self._crew.leave_out(worker, f"no sign of life for {limit:.0f} s")
                 self._workers -= {worker}
                 for key in keys:
                     if key in self._flights:
                         yield from self._taken_back(self._flights.pop(key), worker, limit)
+
+    def _hangs(self, flight: _Flight, worker: str, now: float, limit: float) -> bool:
+        """Whether it is the worker that makes a task late; it may have got it just now, or be busy with another."""
+        if flight.worker == worker:
+            return True
+        if flight.assigned != worker:
+            flight.assigned, flight.alive = worker, now
+            return False
+        return now - self._heard.get(worker, 0.0) > limit
 
     def _taken_back(self, flight: _Flight, worker: str, limit: float) -> Iterator[Event]:
         with suppress(Exception):
@@ -242,7 +258,7 @@ class Flights:
             text = f"no sign of life for {limit:.0f} s, {tries} times, the last time on {worker}; see --task-timeout"
             yield Event(flight.item, report=Report(worker, failure=Failure("TimeoutError", text, expected=True)))
         else:
-            self._again(flight, tries=tries, without=worker)
+            self._again.append((flight.item, tries, worker))
 
     def _limit(self) -> float:
         """Seconds without a sign of life after which a worker is given up."""
