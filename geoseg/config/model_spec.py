@@ -49,6 +49,8 @@ class ModelSpec(BaseModel):
         gsd: Ground sample distance of the training imagery in metres; None if it had none.
         tile_size: Side of a training chip in pixels.
         stride_multiple: The network needs input sides that are a multiple of this.
+        effective_radius: Pixels around a pixel that its label hangs on, as measured on the trained network; see
+            ``geoseg.models.effective_radius``. None where that is not known.
         context: What the network reads around what it maps; nothing where its map is as large as its image.
         purpose: What the model is for, in a sentence.
         training_data: Name, source and authors of the training data.
@@ -73,6 +75,7 @@ class ModelSpec(BaseModel):
     gsd: Annotated[float, Field(gt=0)] | None = None
     tile_size: Annotated[int, Field(ge=1)] = 512
     stride_multiple: Annotated[int, Field(ge=1)] = 32
+    effective_radius: Annotated[int, Field(ge=0)] | None = None
     context: ContextRecord = ContextRecord()
     purpose: str = ""
     training_data: str = ""

@@ -16,6 +16,7 @@ from geoseg.errors import ModelError, ParameterError, RasterError
 from geoseg.grids import Grid
 from geoseg.inference.checks import check_bands, scaled_stats, warn_if_unlike_training
 from geoseg.inference.outputs import Outputs, plan_outputs, stored_planes
+from geoseg.inference.overlaps import default_overlap
 from geoseg.inference.parts_sink import LABELS
 from geoseg.inference.scaling import outwards, scaled
 from geoseg.inference.selection import Selection, select
@@ -264,11 +265,9 @@ def _tile_grid(source: Scene, models: Sequence[ModelFile], settings: Settings) -
     if settings.tile_size is None:  # else each has been asked
         for model in models:
             _tile_size(model.spec, size)
-    context = models[0].spec.surroundings
-    # A network that eats a border sees past its tile by itself.
-    usual = 0 if context.pixels else size // 4
+    usual = max(default_overlap(m.spec, size) for m in models)
     overlap = usual if settings.overlap is None else settings.overlap
-    return TileGrid(source.grid.height, source.grid.width, size, overlap, context)
+    return TileGrid(source.grid.height, source.grid.width, size, overlap, models[0].spec.surroundings)
 
 
 def _tile_size(spec: ModelSpec, wanted: int | None) -> int:

@@ -13,6 +13,7 @@ from geoseg.models.files import builtin_models, file_hash, read_spec, resolve_mo
 if TYPE_CHECKING:
     from geoseg.models.costs import describe_architecture, describe_architectures, macs_per_megapixel
     from geoseg.models.dropout import sample_dropout
+    from geoseg.models.effective import effective_radius
     from geoseg.models.reach import context, receptive_radius, surroundings
     from geoseg.models.registry import architectures, create_model, stride_multiple
     from geoseg.models.weights import load_model, save_model
@@ -24,6 +25,7 @@ __all__ = [
     "create_model",
     "describe_architecture",
     "describe_architectures",
+    "effective_radius",
     "file_hash",
     "load_model",
     "macs_per_megapixel",
@@ -42,6 +44,7 @@ _LAZY = {
     "create_model": "registry",
     "describe_architecture": "costs",
     "describe_architectures": "costs",
+    "effective_radius": "effective",
     "macs_per_megapixel": "costs",
     "receptive_radius": "reach",
     "sample_dropout": "dropout",

@@ -16,6 +16,8 @@ class Architecture:
         stride_multiple: Sides of its input must be a multiple of this.
         macs_per_megapixel: Multiplications with addition that convolutions and matrix products take for 10⁶ pixels.
         receptive_radius: Pixels beyond which nothing can change an output pixel; None where it is not known.
+        effective_radius: Pixels that hold 95 % of what an output pixel hangs on, of a new network, as
+            ``geoseg.models.effective_radius`` measures it; None where it has not been measured.
         encoder: The encoder that is taken where none is asked for; None where there is no choice.
         purpose: What it is for.
         paper: Where it is described; empty where the library does not say.
@@ -26,6 +28,7 @@ class Architecture:
     stride_multiple: int
     macs_per_megapixel: int
     receptive_radius: int | None
+    effective_radius: int | None
     encoder: str | None
     purpose: str
     paper: str
@@ -71,11 +74,37 @@ PAPERS: Mapping[str, str] = {
 }
 """Papers of geoseg's own networks, by name."""
 
-_HEAD = ("architecture", "parameters", "GMAC/Mpx", "multiple", "radius", "for", "paper")
+EFFECTIVE_RADII: Mapping[str, int] = {
+    "segnet": 82,
+    "segnet-basic": 56,
+    "bayesian-segnet": 82,
+    "unet": 50,
+    "residual-unet": 18,
+    "attention-unet": 56,
+    "fcn8s": 116,
+    "fcn16s": 116,
+    "fcn32s": 116,
+    "enet": 113,
+    "smp.deeplabv3": 116,
+    "smp.deeplabv3plus": 116,
+    "smp.fpn": 106,
+    "smp.linknet": 97,
+    "smp.manet": 112,
+    "smp.pan": 116,
+    "smp.pspnet": 44,
+    "smp.segformer": 101,
+    "smp.unet": 105,
+    "smp.unetplusplus": 95,
+    "smp.upernet": 117,
+}
+"""Effective radii by name: what ``python benchmarks/effective_radius.py`` printed. SMP may have others."""
+
+_HEAD = ("architecture", "parameters", "GMAC/Mpx", "multiple", "radius", "effective", "for", "paper")
 
 _LEGEND = (
     "multiple: sides of tiles are padded to a multiple of it. radius: pixels beyond which nothing can change a label, "
-    "in theory; - where it is not known."
+    "in theory; effective: those that hold 95 % of what it hangs on, measured on new networks up to 128 px; - where it "
+    "is not known."
 )
 
 
@@ -85,7 +114,7 @@ def table_text(rows: Sequence[Architecture]) -> str:
     widths = [max(len(row[column]) for row in cells) for column in range(len(_HEAD))]
     lines = [
         "  ".join(
-            text.rjust(width) if 0 < column < 5 else text.ljust(width)
+            text.rjust(width) if 0 < column < 6 else text.ljust(width)
             for column, (text, width) in enumerate(zip(row, widths, strict=True))
         ).rstrip()
         for row in cells
@@ -102,6 +131,7 @@ def _cells(row: Architecture) -> tuple[str, ...]:
         f"{row.macs_per_megapixel / 1e9:.4g}",
         str(row.stride_multiple),
         "-" if row.receptive_radius is None else str(row.receptive_radius),
+        "-" if row.effective_radius is None else str(row.effective_radius),
         row.purpose,
         row.paper,
     )

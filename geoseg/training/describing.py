@@ -12,8 +12,9 @@ from geoseg.config import ContextRecord, ModelSpec
 from geoseg.config.loading import dump_config
 from geoseg.config.training import TrainingConfig
 from geoseg.memory import peak_memory
-from geoseg.models import stride_multiple, surroundings
+from geoseg.models import effective_radius, stride_multiple, surroundings
 from geoseg.models.auxiliary import lasting_options
+from geoseg.models.effective import SIDE
 from geoseg.training.ground import Ground
 from geoseg.training.judging import Verdict
 from geoseg.training.recording import Recorder
@@ -49,9 +50,13 @@ def describe_model(config: TrainingConfig, ground: Ground, network: nn.Module) -
     )
 
 
-def with_verdict(spec: ModelSpec, verdict: Verdict) -> ModelSpec:
-    """The spec with what judging found."""
-    return spec.model_copy(update={"metrics": _figures(verdict), "temperature": verdict.temperature})
+def with_verdict(spec: ModelSpec, verdict: Verdict, network: nn.Module) -> ModelSpec:
+    """The spec with what judging found, and how far the trained network looks."""
+    # It cannot have learned to look farther than its chips showed it.
+    side = min(SIDE, 2 * spec.tile_size)
+    radius = effective_radius(network, len(spec.bands), side=side)
+    found = {"metrics": _figures(verdict), "temperature": verdict.temperature, "effective_radius": radius}
+    return spec.model_copy(update=found)
 
 
 def _figures(verdict: Verdict) -> dict[str, float]:

@@ -118,7 +118,7 @@ def train_on(
             verdict = _judge(job)
         judged = drop_auxiliary(job.task.judged)
         with watch("writing"):
-            save_model(folder.model, judged, with_verdict(job.spec, verdict), overwrite=True)
+            save_model(folder.model, judged, with_verdict(job.spec, verdict, job.task.judged), overwrite=True)
         what = f"{device_name(job.device)}, {job.precision}"
         report, run = describe_run(folder, config, ground, judged, job.recorder, verdict, watch, what, job.start)
         write_run_report(folder.report, report)
