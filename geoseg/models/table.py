@@ -87,6 +87,7 @@ EFFECTIVE_RADII: Mapping[str, int] = {
     "enet": 113,
     "smp.deeplabv3": 116,
     "smp.deeplabv3plus": 116,
+    "smp.dpt": 118,
     "smp.fpn": 106,
     "smp.linknet": 97,
     "smp.manet": 112,
