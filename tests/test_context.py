@@ -184,7 +184,10 @@ def test_no_overlap_is_the_default_and_a_window_is_cut_from_the_whole(tmp_path: 
     assert (read(flipped.labels) != read(whole.labels)).any()
 
 
-@pytest.mark.parametrize(("backend", "package"), [("openvino", "openvino"), ("onnx", "onnxruntime")])
+@pytest.mark.parametrize(
+    ("backend", "package"),
+    [("openvino", "openvino"), pytest.param("onnx", "onnxruntime", marks=pytest.mark.slow)],
+)
 @pytest.mark.parametrize(
     "upsampling", ["transposed", *(pytest.param(u, marks=pytest.mark.slow) for u in UPSAMPLING[1:])]
 )

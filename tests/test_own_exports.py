@@ -12,18 +12,31 @@ from own_networks import TINY, tiny
 from predicting import load, make_spec, plain, tiles
 from torch import nn
 
-# Much the same graphs as others: seldom worth the seconds.
-ALIKE = ("bayesian-segnet", "fcn16s", "fcn32s")
+# The others have much the same graphs: seldom worth the seconds that an export takes.
+TELLING = {
+    "openvino": {"segnet", "segnet-basic", "residual-unet", "attention-unet", "fcn8s", "enet", "unet unpool"},
+    "onnx": {"segnet", "enet", "fcn8s"},
+}
+UPSAMPLINGS = ("transposed", "unpool", "nearest", "bilinear")
+NETWORKS = [
+    *((name, name, {}) for name in TINY if name != "unet"),
+    *(("unet " + how, "unet", {"upsampling": how}) for how in UPSAMPLINGS),
+]
 EXPORTED = [
-    *(pytest.param(name, {}, marks=pytest.mark.slow if name in ALIKE else ()) for name in TINY),
-    pytest.param("unet", {"upsampling": "unpool"}),
-    pytest.param("unet", {"upsampling": "nearest"}, marks=pytest.mark.slow),
-    pytest.param("unet", {"upsampling": "bilinear"}, marks=pytest.mark.slow),
+    pytest.param(
+        name,
+        options,
+        backend,
+        package,
+        id=f"{backend}-{what}",
+        marks=() if what in TELLING[backend] else pytest.mark.slow,
+    )
+    for backend, package in (("openvino", "openvino"), ("onnx", "onnxruntime"))
+    for what, name, options in NETWORKS
 ]
 
 
-@pytest.mark.parametrize(("name", "options"), EXPORTED)
-@pytest.mark.parametrize(("backend", "package"), [("openvino", "openvino"), ("onnx", "onnxruntime")])
+@pytest.mark.parametrize(("name", "options", "backend", "package"), EXPORTED)
 @pytest.mark.parametrize("side", [33, pytest.param(40, marks=pytest.mark.slow)])
 def test_exported_networks_give_the_same_scores(
     name: str, options: dict[str, Any], backend: str, package: str, side: int, tmp_path: Path
