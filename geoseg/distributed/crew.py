@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import secrets
+import threading
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -25,6 +26,7 @@ _log = logging.getLogger("geoseg")
 WORKER_SECONDS = 300
 """How long the first worker may take to come: a batch system starts jobs one by one."""
 
+_FORGET_SECONDS = 10.0
 _LISTED = 3
 
 
@@ -148,9 +150,17 @@ class Crew:
             )
 
     def _forget(self, plugin: str) -> None:
-        if self.client.status == "running":
+        """Take a plugin from all workers; one that is cut off would be waited for for ever."""
+        if self.client.status != "running":
+            return
+
+        def forget() -> None:
             with suppress(Exception):  # the scheduler may go this very moment, and nothing depends on it
                 self.client.unregister_worker_plugin(plugin)
+
+        thread = threading.Thread(target=forget, name="geoseg-forget", daemon=True)
+        thread.start()
+        thread.join(_FORGET_SECONDS)
 
 
 def _some(workers: dict[str, Any]) -> str:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from contextlib import ExitStack, suppress
-from pathlib import Path
+from contextlib import ExitStack
 from typing import Any
 
 from distributed import Worker, WorkerPlugin, get_worker
@@ -32,22 +31,17 @@ class Ground(WorkerPlugin):
     def setup(self, worker: Worker) -> None:
         """Take a share of the machine before anything is loaded that counts cores or GPUs."""
         self.lock = threading.Lock()
-        self.over = self._pinned = False
+        self.over = False
         self.place = Place(worker.address, not worker.address.startswith("inproc"), worker.state.nthreads)
         if self._cores is None or not self.place.alone or not isinstance(worker.name, int):
             return
         if self._gpus:
             os.environ["CUDA_VISIBLE_DEVICES"] = str(worker.name % self._gpus)
-        share = share_of(self._cores, worker.name % self._workers, self._workers)
-        self.place.threads = len(share)
-        _pin(share)
-        self._pinned = True
+        self.place.threads = len(share_of(self._cores, worker.name % self._workers, self._workers))
 
     def teardown(self, worker: Worker) -> None:  # noqa: ARG002 - the signature is Dask's
         """Give back what was kept, now or at the end of the task that still uses it."""
         self.over = True
-        if self._pinned and self._cores is not None:
-            _pin(self._cores)  # processes that share a core take seconds to end
         if self.lock.acquire(blocking=False):
             try:
                 self.place.close()
@@ -109,15 +103,6 @@ class Post(WorkerPlugin):
                     self._stack.close()
                 if ground.over:
                     ground.place.close()
-
-
-def _pin(cores: tuple[int, ...]) -> None:
-    """Let all threads of this process, and those that they start, run on these cores alone."""
-    tasks = Path("/proc/self/task")
-    if hasattr(os, "sched_setaffinity") and tasks.is_dir():
-        for thread in tasks.iterdir():
-            with suppress(OSError):  # it has ended
-                os.sched_setaffinity(int(thread.name), cores)
 
 
 def key_of(post: str, token: str) -> str:
