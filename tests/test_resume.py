@@ -24,6 +24,7 @@ from geoseg.inference import predict, steps
 pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system has no SIGKILL")
 
 KILLS = 20
+PARTS = 15  # of a whole run
 TILE = 16
 
 
@@ -77,10 +78,13 @@ def pixels(output: Path) -> list[npt.NDArray[Any]]:
     return found
 
 
-def kill_after(spawner: Any, seconds: float, *arguments: Path) -> bool:
-    """Start a run and kill it; False where it was done before."""
+def kill_after(spawner: Any, parts: int, seconds: float, *arguments: Path) -> bool:
+    """Start a run and kill it that long after it has some parts; False where it was done before."""
+    folder = arguments[-1].with_name(f"{arguments[-1].name}.parts")
     process = spawner.Process(target=run, args=arguments)
     process.start()
+    while process.is_alive() and len(list(folder.glob("*.tif"))) < parts:
+        time.sleep(0.001)
     process.join(seconds)
     alive = process.is_alive()
     if alive:
@@ -99,17 +103,15 @@ def wait_for_parts(folder: Path, count: int) -> None:
 
 def test_killed_at_random_moments(spawner: Any, job: tuple[Path, Path, Path]) -> None:
     scene, model, output = job
-    begin = time.perf_counter()
     whole = spawner.Process(target=run, args=(scene, model, scene.with_name("whole.tif")))
     whole.start()
     whole.join()
-    lasting = time.perf_counter() - begin
     expected = pixels(scene.with_name("whole.tif"))
 
     chance = random.Random(7)
     killed = resumed = 0
     for _ in range(KILLS):
-        alive = kill_after(spawner, chance.uniform(0.3, 1) * lasting, *job)
+        alive = kill_after(spawner, chance.randrange(PARTS + 2), chance.uniform(0, 0.03), *job)
         killed += alive
         if output.exists():  # all of it, or nothing of that name
             np.testing.assert_array_equal(pixels(output)[0], expected[0])
