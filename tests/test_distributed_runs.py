@@ -1,0 +1,111 @@
+"""Whole runs with processes of their own: workers of this machine, and a client that is killed."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import rasterio
+import torch
+from scenes import write_scene, write_spec
+
+from geoseg.config import ModelSpec
+from geoseg.inference import predict, steps
+from geoseg.models import create_model, read_spec, save_model
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform != "linux", reason="processes are looked at as on Linux"),
+    # Dask does not close all of its own sockets.
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+
+ENVIRONMENT = {"DASK_LOGGING__DISTRIBUTED": "critical", "OMP_NUM_THREADS": "1"}
+CHOICES: dict[str, Any] = {
+    "tile_size": 64, "overlap": 16, "confidence": True, "backend": "torch", "precision": "fp32", "device": "cpu",
+}  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """As each worker has: the sums of torch depend on it."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
+    """A scene of many parts, and a real network."""
+    monkeypatch.setattr(steps, "STEP_PIXELS", 1)  # the client plans the parts
+    for name, value in ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
+    values = np.random.default_rng(2).integers(0, 256, (3, 2000, 260)).astype(np.uint8)
+    values[:, 500:700, 40:150] = 0
+    fields: dict[str, Any] = {
+        "bands": ("red", "green", "blue"), "mean": (99.0,) * 3, "std": (50.0,) * 3, "value_range": (0.0, 255.0),
+        "architecture": "unet", "tile_size": 64, "stride_multiple": 16, "options": {"width": 8},
+    }  # fmt: skip
+    spec: ModelSpec = read_spec(write_spec(tmp_path / "spec.safetensors", **fields))
+    torch.manual_seed(0)
+    network = create_model("unet", bands=3, classes=7, width=8)
+    save_model(tmp_path / "m.safetensors", network, spec)
+    return write_scene(tmp_path / "s.tif", values, nodata=0), tmp_path / "m.safetensors"
+
+
+def run(job: tuple[Path, Path], name: str, **options: Any) -> Path:
+    return predict(*job, job[0].with_name(name), **CHOICES, **options).labels
+
+
+def same(first: Path, second: Path) -> bool:
+    for suffix in (".tif", "_confidence.tif"):
+        with (
+            rasterio.open(first.with_name(first.stem + suffix)) as ours,
+            rasterio.open(second.with_name(second.stem + suffix)) as theirs,
+        ):
+            if not np.array_equal(ours.read(), theirs.read()) or (
+                ours.tags()["GEOSEG_SEAMS"] != theirs.tags()["GEOSEG_SEAMS"]
+            ):
+                return False
+    return True
+
+
+def _quietly(command: list[str]) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def test_the_pixels_of_workers_of_this_machine_are_those_of_one_process(job: tuple[Path, Path]) -> None:
+    assert same(run(job, "local.tif"), run(job, "there.tif", workers=2, region_parts=3))
+
+
+def test_a_killed_client_is_followed_by_another_that_goes_on(job: tuple[Path, Path]) -> None:
+    output = job[0].with_name("there.tif")
+    options = [f"--{name.replace('_', '-')}={value}" for name, value in CHOICES.items() if name != "confidence"]
+    client = _quietly([
+        sys.executable, "-c",
+        "from geoseg.inference import steps; steps.STEP_PIXELS = 1; from geoseg.cli import main; main()",
+        "predict", str(job[0]), "-m", str(job[1]), "-o", str(output), "--confidence", *options,
+        "--workers", "2", "--region-parts", "1", "--tta", "d4",
+    ])  # fmt: skip
+    parts = output.with_name("there.tif.parts")
+    end = time.monotonic() + 120
+    while len(list(parts.glob("*.tif"))) < 3 and client.poll() is None and time.monotonic() < end:
+        time.sleep(0.02)
+    client.kill()
+    client.wait()
+    assert not output.exists()
+    before = len(list(parts.glob("*.tif")))
+    assert before >= 3
+    time.sleep(3)
+    assert len(list(parts.glob("*.tif"))) <= before + 2  # its workers go with it
+    shares: list[float] = []
+    run(job, "there.tif", tta="d4", workers=2, progress=lambda done, total: shares.append(done / total))
+    assert shares[0] > 0
+    assert same(run(job, "local.tif", tta="d4"), output)
