@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import weakref
 from pathlib import Path
 from typing import Any
@@ -141,6 +142,8 @@ def _settings(ov: Any, core: Any, precision: str, streams: int) -> dict[str, Any
         "PERFORMANCE_HINT": "THROUGHPUT",
         "NUM_STREAMS": str(streams),
         "INFERENCE_NUM_THREADS": cores(),
+        # Processes that share a machine would all hold on to its first cores.
+        "ENABLE_CPU_PINNING": cores() == os.cpu_count(),
         "INFERENCE_PRECISION_HINT": _hint(ov, core, precision),
     }
 
