@@ -6,8 +6,12 @@ import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -28,6 +32,18 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip("the real imagery lies in ../shared/data, which is absent here")
     return folder
+
+
+@pytest.fixture(scope="module")
+def client() -> Iterator[Client]:
+    """A Dask client of two workers in this process."""
+    from distributed import Client, LocalCluster
+
+    with (
+        LocalCluster(n_workers=2, threads_per_worker=1, processes=False, dashboard_address=":0") as cluster,
+        Client(cluster, set_as_default=False) as found,
+    ):
+        yield found
 
 
 @pytest.fixture(scope="session", autouse=True)

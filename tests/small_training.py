@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import rasterio
 from labelled import MemorySource
 
 from geoseg.config.training import TrainingConfig
@@ -23,6 +25,17 @@ def sheet(seed: int, size: int = 96) -> tuple[npt.NDArray[np.uint8], None, npt.N
     pixels = np.clip(60 + 60 * np.stack([indices, 2 - indices]) + noise, 0, 255).astype(np.uint8)
     indices[:5, :9] = 255
     return pixels, None, indices
+
+
+def write_sheet(path: Path, pixels: npt.NDArray[np.uint8]) -> Path:
+    """A sheet's pixels as a scene of 1 m."""
+    bands, height, width = pixels.shape
+    with rasterio.open(
+        path, "w", driver="GTiff", height=height, width=width, count=bands, dtype="uint8", crs="EPSG:32633",
+        transform=rasterio.Affine(1, 0, 500_000, 0, -1, 5_000_000),
+    ) as file:  # fmt: skip
+        file.write(pixels)
+    return path
 
 
 def source(**more: Any) -> MemorySource:

@@ -10,7 +10,7 @@ import rasterio
 import torch
 from labelled import MemorySource
 from own_networks import one_thread  # noqa: F401
-from small_training import LEGEND, config, sheet, source
+from small_training import LEGEND, config, sheet, source, write_sheet
 
 from geoseg import predict
 from geoseg.metrics import confusion_matrix
@@ -110,12 +110,7 @@ def test_a_valid_unet_trains_and_maps_what_was_judged(tmp_path: Path) -> None:
     assert spec.surroundings == CONTEXT
     assert spec.tile_size == 32
     pixels, _, indices = sheet(2)
-    scene = tmp_path / "scene.tif"
-    with rasterio.open(
-        scene, "w", driver="GTiff", height=96, width=96, count=2, dtype="uint8", crs="EPSG:32633",
-        transform=rasterio.Affine(1, 0, 500_000, 0, -1, 5_000_000),
-    ) as file:  # fmt: skip
-        file.write(pixels)
+    scene = write_sheet(tmp_path / "scene.tif", pixels)
     truth = np.append(LEGEND.ids, np.zeros(253, np.uint8)).astype(np.uint8)[indices]
     assert run.judgement is not None
     for tile_size in (32, 50):

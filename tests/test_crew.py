@@ -13,23 +13,13 @@ from typing import Any
 
 import pytest
 from crew_duties import Doubling
-from distributed import Client, LocalCluster
+from distributed import Client
 
 from geoseg.distributed import Cluster, Report, flights, open_crew
 from geoseg.distributed.crew import Crew
 from geoseg.distributed.flights import Flights
 from geoseg.distributed.posts import share_of
 from geoseg.errors import ClusterError
-
-
-@pytest.fixture(scope="module")
-def client() -> Iterator[Client]:
-    """Two workers in this process."""
-    with (
-        LocalCluster(n_workers=2, threads_per_worker=1, processes=False, dashboard_address=":0") as cluster,
-        Client(cluster, set_as_default=False) as found,
-    ):
-        yield found
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import rasterio
-from distributed import Client, LocalCluster
-from scenes import FakePredictor, IdentityNetwork, replace_network, write_scene, write_spec
+from distributed import Client
+from scenes import FakePredictor, SmoothNetwork, replace_network, write_scene, write_spec
 
 from geoseg.distributed import Cluster
 from geoseg.errors import ClusterError, CorruptRasterError, ModelError, ParameterError, UnfinishedError
@@ -20,26 +19,6 @@ from geoseg.inference import clustered, network, predict, predict_scenes, steps
 from geoseg.rasters.reading import FileScene
 
 TILE, OVERLAP = 16, 6
-
-
-class SmoothNetwork(IdentityNetwork):
-    """Probabilities from all of a tile, so that every overlap matters."""
-
-    def __call__(self, tiles: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        self.tiles += len(tiles)
-        near = (np.arange(1, 8)[None, :, None, None] - tiles[:, :1] - tiles.mean((2, 3), keepdims=True) / 3) ** 2
-        scores = np.exp(-near / 8)
-        return np.asarray(scores / scores.sum(1, keepdims=True), np.float32)
-
-
-@pytest.fixture(scope="module")
-def client() -> Iterator[Client]:
-    """Two workers in this process."""
-    with (
-        LocalCluster(n_workers=2, threads_per_worker=1, processes=False, dashboard_address=":0") as cluster,
-        Client(cluster, set_as_default=False) as found,
-    ):
-        yield found
 
 
 @pytest.fixture

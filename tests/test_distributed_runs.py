@@ -5,7 +5,6 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import numpy as np
 import pytest
 import rasterio
 import torch
+from own_networks import one_thread  # noqa: F401 - as each worker has: the sums of torch depend on it
 from scenes import write_scene, write_spec
 
 from geoseg.config import ModelSpec
@@ -30,15 +30,6 @@ ENVIRONMENT = {"DASK_LOGGING__DISTRIBUTED": "critical", "OMP_NUM_THREADS": "1"}
 CHOICES: dict[str, Any] = {
     "tile_size": 64, "overlap": 16, "confidence": True, "backend": "torch", "precision": "fp32", "device": "cpu",
 }  # fmt: skip
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """As each worker has: the sums of torch depend on it."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture

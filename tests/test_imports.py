@@ -15,7 +15,7 @@ import geoseg
 PACKAGE = Path(geoseg.__file__).parent
 
 LAYERS = (
-    {"choices", "disk", "durable", "errors", "legend", "memory", "processors", "threads", "tiling"},
+    {"choices", "disk", "durable", "errors", "legend", "memory", "processors", "threads", "tiling", "wording"},
     {"blending", "mirroring", "normalization", "metrics", "config", "refinement"},
     {"distributed", "grids", "measuring", "polygons", "polynomials", "qgis"},
     {"datasets", "rasters", "parts", "polygon_labels", "reports", "vectors", "samplers", "models", "predictors"},

@@ -12,9 +12,8 @@ import pytest
 import rasterio
 from affine import Affine
 from rasterio.features import geometry_mask
-from scenes import UTM, IdentityNetwork, replace_network, write_scene, write_spec
+from scenes import UTM, IdentityNetwork, SmoothNetwork, replace_network, write_scene, write_spec
 from shapely.geometry import Polygon, box
-from test_resume import SmoothNetwork
 
 from geoseg.errors import ParameterError, RasterError, VectorError
 from geoseg.inference import predict

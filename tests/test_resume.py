@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import rasterio
-from scenes import IdentityNetwork, replace_network, write_scene, write_spec
+from scenes import SmoothNetwork, replace_network, write_scene, write_spec
 
 from geoseg.errors import OutputError, OutputExistsError, ParameterError
 from geoseg.inference import predict, steps
@@ -26,23 +26,13 @@ pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this sys
 KILLS = 20
 PARTS = 15  # of a whole run
 TILE = 16
-
-
-class SmoothNetwork(IdentityNetwork):
-    """Probabilities from all of a tile, so that every overlap matters; slow enough to be killed."""
-
-    def __call__(self, tiles: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        time.sleep(0.006)
-        self.tiles += len(tiles)
-        near = (np.arange(1, 8)[None, :, None, None] - tiles[:, :1] - tiles.mean((2, 3), keepdims=True) / 3) ** 2
-        scores = np.exp(-near / 8)
-        return np.asarray(scores / scores.sum(1, keepdims=True), np.float32)
+PAUSE = 0.006  # slow enough to be killed
 
 
 def run(scene: Path, model: Path, output: Path, **options: Any) -> None:
     """Predict in a process of its own."""
     steps.STEP_PIXELS = 1
-    replace_network(pytest.MonkeyPatch(), SmoothNetwork())
+    replace_network(pytest.MonkeyPatch(), SmoothNetwork(PAUSE))
     predict(scene, model, output, tile_size=TILE, overlap=6, confidence=True, **options)
 
 
@@ -63,7 +53,7 @@ def spawner() -> Iterator[Any]:
 def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path, Path]:
     """Scene, model and output."""
     monkeypatch.setattr(steps, "STEP_PIXELS", 1)
-    replace_network(monkeypatch, SmoothNetwork())
+    replace_network(monkeypatch, SmoothNetwork(PAUSE))
     values = np.random.default_rng(1).integers(0, 8, (150, 70)).astype(np.uint8)
     values[30:60, 20:50] = 0
     scene = write_scene(tmp_path / "s.tif", values, nodata=0)
@@ -140,7 +130,7 @@ def test_going_on_computes_only_what_is_missing(
     os.kill(process.pid, signal.SIGKILL)
     process.join()
 
-    network = SmoothNetwork()
+    network = SmoothNetwork(PAUSE)
     replace_network(monkeypatch, network)
     told: list[int] = []
     done = predict(

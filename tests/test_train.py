@@ -12,7 +12,7 @@ import pytest
 import rasterio
 import torch
 from labelled import MemorySource
-from small_training import LEGEND, config, sheet, source
+from small_training import LEGEND, config, sheet, source, write_sheet
 
 from geoseg.config.loading import load_config
 from geoseg.errors import GeosegError, ModelError, OutputError, OutputExistsError, ParameterError
@@ -97,12 +97,7 @@ def test_the_logs_tell_the_history(run: TrainingRun) -> None:
 def test_prediction_gives_the_map_that_was_judged(run: TrainingRun, tmp_path: Path) -> None:
     """The invariant: the network sees the same numbers in training, validation and prediction."""
     pixels, _, indices = sheet(2)
-    scene = tmp_path / "scene.tif"
-    with rasterio.open(
-        scene, "w", driver="GTiff", height=96, width=96, count=2, dtype="uint8", crs="EPSG:32633",
-        transform=rasterio.Affine(1, 0, 500_000, 0, -1, 5_000_000),
-    ) as file:  # fmt: skip
-        file.write(pixels)
+    scene = write_sheet(tmp_path / "scene.tif", pixels)
     found = predict(
         scene, run.model, tmp_path / "map.tif", tile_size=32, overlap=8, blend="crop", backend="torch",
         precision="fp32", device="cpu", bands=(1, 2),

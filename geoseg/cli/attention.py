@@ -8,9 +8,22 @@ from typing import Annotated
 import typer
 
 from geoseg.cli import console
-from geoseg.cli.options import Debug, Json, Overwrite, parse_bands, parse_range, parse_window
+from geoseg.cli.options import (
+    AreaOfInterest,
+    Bands,
+    Blending,
+    Debug,
+    Json,
+    Overlap,
+    Overwrite,
+    PixelWindow,
+    TileSize,
+    ValueRange,
+    parse_bands,
+    parse_range,
+    parse_window,
+)
 from geoseg.cli.progress import progress_bar
-from geoseg.tiling import Blend
 
 
 def attention(
@@ -21,26 +34,13 @@ def attention(
         Path | None,
         typer.Option("--output", "-o", help="Raster to write.  [default: SCENE_attention.tif]", metavar="FILE"),
     ] = None,
-    bands: Annotated[
-        str | None, typer.Option(help="Bands of the scene in the order the model wants, e.g. 4,3,2.", metavar="LIST")
-    ] = None,
-    value_range: Annotated[
-        str | None,
-        typer.Option(help="Scene values that stand for the model's range, e.g. 0,3000.", metavar="LOW,HIGH"),
-    ] = None,
-    aoi: Annotated[
-        str | None, typer.Option(help="Vector file of polygons; outside them is no data.", metavar="FILE")
-    ] = None,
-    window: Annotated[
-        str | None, typer.Option(help="Only this part, in pixels.", metavar="ROW,COL,HEIGHT,WIDTH")
-    ] = None,
-    tile_size: Annotated[
-        int | None, typer.Option(help="Side of a tile in pixels.  [default: 512, or as trained]", metavar="PX")
-    ] = None,
-    overlap: Annotated[
-        int | None, typer.Option(help="Pixels that neighbouring tiles share.  [default: by the model]", metavar="PX")
-    ] = None,
-    blend: Annotated[Blend, typer.Option(help="How overlapping tiles are weighted.")] = "hann",
+    bands: Bands = None,
+    value_range: ValueRange = None,
+    aoi: AreaOfInterest = None,
+    window: PixelWindow = None,
+    tile_size: TileSize = None,
+    overlap: Overlap = None,
+    blend: Blending = "hann",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.", metavar="NAME")] = "auto",
     overwrite: Overwrite = False,
     json: Json = False,
@@ -52,8 +52,6 @@ def attention(
     """
     import geoseg
 
-    pixels = parse_window(window)
-    part = None if pixels is None else (pixels[0], pixels[1], pixels[2], pixels[3])
     with progress_bar("attention") as progress:
         path = geoseg.write_attention(
             scene,
@@ -62,7 +60,7 @@ def attention(
             bands=parse_bands(bands),
             value_range=parse_range(value_range),
             aoi=aoi,
-            window=part,
+            window=parse_window(window),
             tile_size=tile_size,
             overlap=overlap,
             blend=blend,

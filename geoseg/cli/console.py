@@ -33,9 +33,7 @@ class _State:
     debug: bool = False
     line_open: bool = False  # a progress bar stands on the last line of the terminal
     checkpoint: Path | None = None  # what an interrupted training goes on from, once it is there
-    replaced: int = (
-        0  # when the files of an older run were written, in ns, that this one starts over; 0 = there is none
-    )
+    replaced: int = 0  # when an older run that this one starts over was written, in ns; 0 = there is none
 
 
 state = _State()

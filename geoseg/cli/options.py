@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from geoseg.cli import console
+from geoseg.tiling import Blend
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
@@ -20,6 +21,35 @@ Debug = Annotated[
     bool,
     typer.Option("--debug", callback=console.set_debug, is_eager=True, help="On an error, show the whole traceback."),
 ]
+
+Bands = Annotated[
+    str | None,
+    typer.Option(
+        help="Bands of the scene in the order the model wants, e.g. 4,3,2.  [default: all but alpha]", metavar="LIST"
+    ),
+]
+
+ValueRange = Annotated[
+    str | None, typer.Option(help="Scene values that stand for the model's range, e.g. 0,3000.", metavar="LOW,HIGH")
+]
+
+AreaOfInterest = Annotated[
+    str | None, typer.Option("--aoi", help="Vector file of polygons; outside them is no data.", metavar="FILE")
+]
+
+PixelWindow = Annotated[
+    str | None, typer.Option("--window", help="Map only this part, in pixels.", metavar="ROW,COL,HEIGHT,WIDTH")
+]
+
+TileSize = Annotated[
+    int | None, typer.Option(help="Side of a network input in pixels.  [default: 512, or as trained]", metavar="PX")
+]
+
+Overlap = Annotated[
+    int | None, typer.Option(help="Pixels that neighbouring tiles share.  [default: by the model]", metavar="PX")
+]
+
+Blending = Annotated[Blend, typer.Option("--blend", help="How overlapping tiles are weighted.")]
 
 Workers = Annotated[
     int | None, typer.Option(help="Compute in so many processes of this machine, or one for each GPU.", metavar="N")
@@ -110,14 +140,15 @@ def parse_numbers(text: str | None, count: int | None, option: str, example: str
     return numbers
 
 
-def parse_window(text: str | None) -> tuple[int, ...] | None:
+def parse_window(text: str | None) -> tuple[int, int, int, int] | None:
     """``0,512,1024,1024`` as row, column, height and width."""
     numbers = parse_numbers(text, 4, "--window", "0,512,1024,1024")
     if numbers is None:
         return None
     if not all(n.is_integer() for n in numbers):
         raise typer.BadParameter(f"{text!r} is not whole pixels such as 0,512,1024,1024", param_hint="--window")
-    return tuple(int(n) for n in numbers)
+    row, col, height, width = (int(n) for n in numbers)
+    return row, col, height, width
 
 
 def parse_batch(text: str) -> int | None:

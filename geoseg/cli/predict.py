@@ -11,13 +11,20 @@ from geoseg.choices import Augmentation, Backend, Precision
 from geoseg.cli import console
 from geoseg.cli.options import (
     AllowMixed,
+    AreaOfInterest,
+    Bands,
+    Blending,
     Debug,
     Json,
+    Overlap,
     Overwrite,
+    PixelWindow,
     RegionParts,
     Scheduler,
     SchedulerFile,
     TaskTimeout,
+    TileSize,
+    ValueRange,
     Workers,
     cluster_choices,
     parse_bands,
@@ -28,7 +35,6 @@ from geoseg.cli.options import (
     parse_window,
 )
 from geoseg.cli.progress import duration, progress_bar
-from geoseg.tiling import Blend
 
 if TYPE_CHECKING:
     from geoseg.inference import Estimate, Prediction
@@ -66,36 +72,19 @@ def predict(
         ),
     ] = None,
     mosaic: Annotated[bool, typer.Option("--mosaic", help="Read all scenes as one; needs --output.")] = False,
-    bands: Annotated[
-        str | None,
-        typer.Option(
-            help="Bands of the scene in the order the model wants, e.g. 4,3,2.  [default: all but alpha]",
-            metavar="LIST",
-        ),
-    ] = None,
-    value_range: Annotated[
-        str | None,
-        typer.Option(help="Scene values that stand for the model's range, e.g. 0,3000.", metavar="LOW,HIGH"),
-    ] = None,
+    bands: Bands = None,
+    value_range: ValueRange = None,
     gsd: Annotated[
         str,
         typer.Option(help="Pixel size the network sees: native, auto (the model's) or metres.", metavar="SIZE"),
     ] = "native",
-    aoi: Annotated[
-        str | None, typer.Option(help="Vector file of polygons; outside them is no data.", metavar="FILE")
-    ] = None,
+    aoi: AreaOfInterest = None,
     bbox: Annotated[str | None, typer.Option(help="Map only this part, in the scene's CRS.", metavar="W,S,E,N")] = None,
     bbox_crs: Annotated[str | None, typer.Option(help="CRS of --bbox, e.g. EPSG:4326.", metavar="CRS")] = None,
-    window: Annotated[
-        str | None, typer.Option(help="Map only this part, in pixels.", metavar="ROW,COL,HEIGHT,WIDTH")
-    ] = None,
-    tile_size: Annotated[
-        int | None, typer.Option(help="Side of a network input in pixels.  [default: 512, or as trained]", metavar="PX")
-    ] = None,
-    overlap: Annotated[
-        int | None, typer.Option(help="Pixels that neighbouring tiles share.  [default: by the model]", metavar="PX")
-    ] = None,
-    blend: Annotated[Blend, typer.Option(help="How overlapping tiles are weighted.")] = "hann",
+    window: PixelWindow = None,
+    tile_size: TileSize = None,
+    overlap: Overlap = None,
+    blend: Blending = "hann",
     tta: Annotated[
         Augmentation, typer.Option(help="Average over 4 reflections or 8 symmetries of each tile.")
     ] = "none",

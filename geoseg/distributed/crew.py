@@ -17,6 +17,7 @@ from geoseg.distributed.duties import Opening, Report
 from geoseg.distributed.flights import Event, Flights
 from geoseg.distributed.posts import Ground, Post, introduce
 from geoseg.errors import ClusterError
+from geoseg.wording import listed
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -164,6 +165,5 @@ class Crew:
 
 
 def _some(workers: dict[str, Any]) -> str:
-    told = [f"worker {name} ({' '.join(str(what).split())[:80]})" for name, what in list(workers.items())[:_LISTED]]
-    more = f" and {len(workers) - _LISTED} more" if len(workers) > _LISTED else ""
-    return ", ".join(told) + more
+    told = [f"worker {name} ({' '.join(str(what).split())[:80]})" for name, what in workers.items()]
+    return listed(told, _LISTED)

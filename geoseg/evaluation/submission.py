@@ -15,6 +15,7 @@ from geoseg.evaluation.legends import is_unnamed
 from geoseg.legend import NODATA_ID, Legend
 from geoseg.rasters import CONFIDENCE_SUFFIX, LABELS_SUFFIX, ClassRaster, open_class_raster
 from geoseg.tiling import Progress, Window
+from geoseg.wording import listed
 
 if TYPE_CHECKING:
     from geoseg.datasets import LabelledImages
@@ -82,8 +83,7 @@ def _maps_of(images: LabelledImages, folder: Path) -> list[Path]:
 
 def _refuse(folder: Path, what: str, stems: Sequence[str], remedy: str) -> None:
     if stems:
-        more = f" and {len(stems) - _NAMED} more" if len(stems) > _NAMED else ""
-        raise ParameterError(f"{folder} {what} {', '.join(stems[:_NAMED])}{more}; {remedy}")
+        raise ParameterError(f"{folder} {what} {listed(stems, _NAMED)}; {remedy}")
 
 
 def _indices(maps: Sequence[Path], legend: Legend, progress: Progress | None) -> Iterator[npt.NDArray[np.uint8]]:

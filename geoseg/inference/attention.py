@@ -12,13 +12,20 @@ import numpy as np
 
 from geoseg import __version__
 from geoseg.blending.stored import Stored
-from geoseg.errors import ParameterError
 from geoseg.inference.estimating import require_job_memory
-from geoseg.inference.job import Job, find_models, open_job, touches_of
+from geoseg.inference.job import Job, find_models, open_job
 from geoseg.inference.outputs import ATTENTION_SUFFIX
 from geoseg.inference.pipeline import STAGES, FinishedRows, Pipeline
 from geoseg.inference.settings import Settings
-from geoseg.rasters import CONFIDENCE_NODATA, LABELS_SUFFIX, RasterWriter, check_output, write_share_raster
+from geoseg.inference.wanted import inside_of, touches_of
+from geoseg.rasters import (
+    CONFIDENCE_NODATA,
+    LABELS_SUFFIX,
+    RasterWriter,
+    check_output,
+    refuse_inputs,
+    write_share_raster,
+)
 from geoseg.threads import Stopwatch
 from geoseg.tiling import Blend, Progress, Window
 
@@ -90,14 +97,13 @@ def _place(job: Job, output: str | Path | None) -> Path:
     """Where the raster goes.
 
     Raises:
-        ParameterError: It is the scene itself.
+        ParameterError: It is the scene or the model.
     """
     labels = job.outputs.labels
     if output is not None and not Path(output).is_dir():
         return labels
     path = labels.with_name(f"{labels.stem.removesuffix(LABELS_SUFFIX)}{ATTENTION_SUFFIX}{labels.suffix}")
-    if any(path.exists() and path.samefile(file) for file in job.scene.files):
-        raise ParameterError(f"{path} is the scene itself; name another file with --output")
+    refuse_inputs([path], [*job.scene.files, *(m.path for m in job.models)])  # the place of a map was looked at before
     return path
 
 
@@ -125,7 +131,7 @@ def _compute(job: Job, maps: AttentionMaps, write: Callable[[FinishedRows], None
         batch=1,
         stored=Stored(probabilities=True),
         touches=touches_of(job),
-        inside=job.selection.inside if job.selection.has_aoi else None,
+        inside=inside_of(job),
         watch=Stopwatch(STAGES),
     )
     pipeline.run(job.area, write)

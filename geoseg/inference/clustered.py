@@ -182,7 +182,7 @@ class Clustered:
         return comparable(fingerprint, mixed=self._crew.cluster.allow_mixed)
 
     def _changed(self, settings: Settings) -> float | None:
-        if not settings.check_precision and settings.precision != "int8":
+        if not settings.measures_precision:
             return None
         report: Report = self._crew.once(self._post, Comparison())
         if report.failure is not None:
@@ -191,14 +191,10 @@ class Clustered:
 
     def _finished(self, region: Region, report: Report, run: Run, tasks: deque[Any], tally: _Tally, tell: Tell) -> None:
         """Take over what a task made. Of one that met a damaged block every step that is left is tried by itself."""
-        value = report.value or {"parts": (), "error": None}
+        value, failure = report.value or {"parts": (), "error": None}, report.failure
         _take(run, value["parts"], tell)
-        kind, text = value["error"] or (None, "")
-        if report.failure is not None:
-            kind, text = report.failure.kind, str(report.failure)
-            if report.failure.expected and kind not in LOCAL_FAILURES:
-                raise raised(kind, f"{text} (worker {report.worker})")
-        elif kind is not None and kind not in LOCAL_FAILURES:
+        kind, text = (value["error"] or (None, "")) if failure is None else (failure.kind, str(failure))
+        if kind not in (None, *LOCAL_FAILURES) and (failure is None or failure.expected):
             raise raised(kind, f"{text} (worker {report.worker})")
         missing = [step for step in region.steps if step not in run.done]
         if kind == CorruptRasterError.__name__ and len(region.steps) > 1:

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from geoseg.inference.estimating import require_job_memory
-from geoseg.inference.job import Job, touches_of
+from geoseg.inference.job import Job
 from geoseg.inference.network import CHECKED_TILES, Networks, precision_difference
 from geoseg.inference.parts_sink import PartSink
 from geoseg.inference.pipeline import Pipeline, Refining
 from geoseg.inference.seams import SeamCounter
 from geoseg.inference.steps import missing_areas
+from geoseg.inference.wanted import inside_of, touches_of
 from geoseg.parts import Run
 from geoseg.threads import Stopwatch
 from geoseg.tiling import Window
@@ -139,8 +140,7 @@ def compute_steps(
         batch=settings.batch or predictor.best_batch,
         stored=job.stored,
         touches=touches_of(job),
-        # At another pixel size what is wanted is cut out at the end, on the scene's own grid.
-        inside=job.selection.inside if job.selection.has_aoi and job.gsd is None else None,
+        inside=inside_of(job),
         watch=watch,
         refining=None if job.crf is None else Refining(job.crf, job.stats[0]),
     )
@@ -155,8 +155,7 @@ def compute_steps(
 
 def changed_labels(job: Job, predictor: Predictor) -> float | None:
     """Measure and say what the precision changes, where it was asked for or is coarse."""
-    settings = job.settings
-    if not settings.check_precision and settings.precision != "int8":
+    if not job.settings.measures_precision:
         return None
     return tell_changed(precision_difference(job, predictor))
 

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from geoseg.disk import estimate_disk
-from geoseg.inference.job import Job, touches_of
+from geoseg.inference.job import Job
 from geoseg.inference.network import tiles_of
 from geoseg.inference.outputs import confidence_bands
 from geoseg.inference.streaming import Walk, network_dtype
+from geoseg.inference.wanted import touches_of
 from geoseg.memory import require_memory, used_memory
 from geoseg.processors import cores
 from geoseg.refinement import SIDE, held_rows

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,7 @@ from geoseg.inference.checks import check_bands, scaled_stats, warn_if_unlike_tr
 from geoseg.inference.outputs import Outputs, plan_outputs, stored_planes
 from geoseg.inference.overlaps import default_overlap
 from geoseg.inference.parts_sink import LABELS
-from geoseg.inference.scaling import outwards, scaled
+from geoseg.inference.scaling import scaled
 from geoseg.inference.selection import Selection, select
 from geoseg.inference.settings import Settings
 from geoseg.inference.steps import plan_steps
@@ -286,16 +286,3 @@ def _tile_size(spec: ModelSpec, wanted: int | None) -> int:
             wanted, spec.tile_size, spec.name,
         )  # fmt: skip
     return wanted
-
-
-def touches_of(job: Job) -> Callable[[Window], bool] | None:
-    """Whether anything of a window of ``job.source`` is wanted; None where all of the area is."""
-    if not job.selection.has_aoi:
-        return None
-    own, seen, touches, crf = job.scene.grid, job.source.grid, job.selection.touches, job.crf
-
-    def touched(window: Window) -> bool:
-        window = window if crf is None else crf.around(window, seen.height, seen.width)
-        return touches(window if job.gsd is None else outwards(window, seen, own))
-
-    return touched

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import platformdirs
 
-from geoseg.inference.job import Job, ModelFile, touches_of
+from geoseg.inference.job import Job, ModelFile
 from geoseg.inference.streaming import Walk, network_dtype, sample_tiles
+from geoseg.inference.wanted import touches_of
 
 if TYPE_CHECKING:  # torch comes with them
     from geoseg.predictors import NetworkOptions, Predictor, Tiles

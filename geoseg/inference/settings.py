@@ -141,6 +141,11 @@ class Settings:
         return int(found[1]) if found else 0
 
     @property
+    def measures_precision(self) -> bool:
+        """Whether what the precision changes is measured: where that was asked for, and where it is coarse."""
+        return self.check_precision or self.precision == "int8"
+
+    @property
     def wants_confidence(self) -> bool:
         """Whether the confidence raster is written."""
         return self.confidence or self.probabilities or self.uncertainty is not None

@@ -34,6 +34,7 @@ from geoseg.parts.folders import (
 from geoseg.parts.manifests import Manifest, check_own, check_same, new_manifest, read_manifest, write_manifest
 from geoseg.parts.storage import Belonging, DamageError, decode, decode_notes, encode
 from geoseg.tiling import Window
+from geoseg.wording import listed
 
 log = logging.getLogger("geoseg")
 
@@ -162,7 +163,7 @@ class Run:
         self._parts.clear()
         self._notes.clear()
         if contents.foreign:
-            log.warning("%s stays: it holds files that are not of this run (%s)", self.folder, _few(contents.foreign))
+            log.warning("%s stays: it holds files that are not of this run (%s)", self.folder, listed(contents.foreign))
 
     def _belonging(self, window: Window) -> Belonging:
         return Belonging(self.id, window, self.planes)
@@ -240,7 +241,7 @@ def _check_own(folder: Path) -> Contents:
         check_own(folder)
     elif contents.foreign:
         raise OutputError(
-            f"{folder} holds files that are not geoseg's ({_few(contents.foreign)}), and the run needs a folder of "
+            f"{folder} holds files that are not geoseg's ({listed(contents.foreign)}), and the run needs a folder of "
             "its own there; move it or choose another output"
         )
     return contents
@@ -283,7 +284,3 @@ def _clear(folder: Path, contents: Contents) -> None:
         path.unlink()
     if contents.manifest:
         (folder / MANIFEST).unlink()
-
-
-def _few(names: Sequence[str]) -> str:
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -19,6 +19,7 @@ from geoseg.polygon_labels.classes import class_ids, id_of
 from geoseg.polygon_labels.layers import VectorLayer, open_layer
 from geoseg.polygon_labels.shapes import Shapes, onto, shapes_near
 from geoseg.tiling import Window
+from geoseg.wording import listed
 
 Overlapping = Literal["last", "first", "smallest", "legend"]
 
@@ -174,7 +175,7 @@ def _areas(shapes: Shapes, notes: list[str]) -> tuple[npt.NDArray[np.object_], n
         why = shapely.is_valid_reason(found[invalid[0]]).split("[")[0]
         notes.append(
             f"{invalid.size} of {len(found)} shapes of {shapes.name} are invalid and were repaired: "
-            f"fid {_listed(fids[invalid])} (the first: {why})"
+            f"fid {listed(fids[invalid], _NAMED)} (the first: {why})"
         )
         found[invalid] = [_polygonal(shape) for shape in shapely.make_valid(found[invalid])]
     areal = np.isin(shapely.get_type_id(found), _POLYGONAL) & ~shapely.is_empty(found)
@@ -182,7 +183,7 @@ def _areas(shapes: Shapes, notes: list[str]) -> tuple[npt.NDArray[np.object_], n
         left = np.flatnonzero(~areal)
         notes.append(
             f"{left.size} of {len(found)} shapes of {shapes.name} are no polygons or have no area and were left out: "
-            f"fid {_listed(fids[left])}"
+            f"fid {listed(fids[left], _NAMED)}"
         )
     return found[areal], np.flatnonzero(areal)
 
@@ -196,8 +197,3 @@ def _polygonal(shape: shapely.Geometry) -> shapely.Geometry:
 def _frame(grid: Grid) -> shapely.Geometry:
     height, width = grid.shape
     return shapely.polygons(grid.to_world(np.array([(0, 0), (width, 0), (width, height), (0, height)], np.float64)))
-
-
-def _listed(fids: Sequence[int] | npt.NDArray[np.int64]) -> str:
-    more = f" and {len(fids) - _NAMED} more" if len(fids) > _NAMED else ""
-    return ", ".join(str(int(f)) for f in fids[:_NAMED]) + more

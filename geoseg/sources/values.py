@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -23,6 +23,12 @@ class LeftOut(str):
     """A note about something that was given and is not used: users should see it as a warning."""
 
     __slots__ = ()
+
+
+def told_apart(notes: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Notes of a source, and those about what it has left out."""
+    plain = tuple(note for note in notes if not isinstance(note, LeftOut))
+    return plain, tuple(note for note in notes if isinstance(note, LeftOut))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -17,12 +17,13 @@ from geoseg.normalization import BandStats
 from geoseg.sources.chips import Store, band_statistics_of
 from geoseg.sources.splits import Split, make_split, read_split
 from geoseg.sources.surveys import Survey, check, survey
-from geoseg.sources.values import LeftOut, Source, ground_sample_distance
+from geoseg.sources.values import Source, ground_sample_distance, told_apart
 from geoseg.tiling import Window
 from geoseg.training.preparing import areas_of, ground_pixels
 from geoseg.training.results import TrainingReporter, TrainingStatus
 from geoseg.training.runs import RunFolder
 from geoseg.training.stopwatch import Stopwatch
+from geoseg.wording import listed
 
 log = logging.getLogger("geoseg")
 
@@ -99,9 +100,7 @@ def survey_ground(
         int(os.environ.get("LOCAL_WORLD_SIZE", "1")) if config.trainer.devices is None else config.trainer.devices
     )
     with Store(source, config.chips.cache, processes=processes) as store:
-        _log(
-            [n for n in source.notes if not isinstance(n, LeftOut)], [n for n in source.notes if isinstance(n, LeftOut)]
-        )
+        _log(*told_apart(source.notes))
         with watch("reading"):
             seen = survey(source, store.write, told)
             checked = check(source, seen)
@@ -135,10 +134,9 @@ def _one_sided(names: Sequence[str], learned: npt.NDArray[np.bool_], judged: npt
     ):
         found = [name for name, a, b in zip(names, here, there, strict=True) if a and not b]
         if found:
-            more = f" and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
             yield (
-                f"{len(found)} of {len(names)} classes {what}: {', '.join(found[:_NAMED])}{more}; try another "
-                "split.seed or a smaller split.block, or label more"
+                f"{len(found)} of {len(names)} classes {what}: {listed(found, _NAMED)}; try another split.seed or a "
+                "smaller split.block, or label more"
             )
 
 

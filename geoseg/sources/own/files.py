@@ -12,8 +12,8 @@ from geoseg.errors import GeosegError, RasterError
 from geoseg.grids import Grid
 from geoseg.legend import Legend
 from geoseg.rasters import describe_classes, open_quietly
-from geoseg.sources.own.matching import listed
 from geoseg.sources.values import LeftOut
+from geoseg.wording import listed
 
 
 @dataclass(frozen=True, slots=True, eq=False)

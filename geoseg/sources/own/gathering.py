@@ -10,9 +10,10 @@ from geoseg.config.training import DataConfig
 from geoseg.errors import GeosegError, ParameterError
 from geoseg.polygon_labels import DEFAULT_FIELD, VectorLayer, field_names, is_vector, open_layer
 from geoseg.sources.own.files import ImageFile, LabelFile, describe_images, describe_labels
-from geoseg.sources.own.matching import find_files, listed, match_names, split_shared
+from geoseg.sources.own.matching import find_files, match_names, split_shared
 from geoseg.sources.own.nearest import lonlat_box
 from geoseg.sources.values import LeftOut, Role
+from geoseg.wording import listed
 
 Pairs = dict[ImageFile, tuple[LabelFile, ...]]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import glob
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from geoseg.errors import MissingFileError, ParameterError
@@ -32,12 +32,6 @@ def find_files(specs: Sequence[str], what: str) -> list[Path]:
         for path in _files_of(spec, what):
             found.setdefault(path.absolute(), path)
     return list(found.values())
-
-
-def listed(names: Iterable[object], most: int = 3) -> str:
-    """The first few, and how many more."""
-    items = [str(n) for n in names]
-    return ", ".join(items[:most]) + (f" and {len(items) - most} more" if len(items) > most else "")
 
 
 def split_shared(images: list[Path], labels: list[Path]) -> tuple[list[Path], list[Path]]:

@@ -31,8 +31,6 @@ from geoseg.sources.own.labelling import (
 from geoseg.sources.values import LabelledPixels, Role, Sheet
 from geoseg.tiling import Window
 
-_NAMED = 3
-
 
 class OwnSource:
     """Own images with own labels; made by :func:`open_own`.
@@ -139,8 +137,7 @@ def _labelled(
 
 def _moved_notes(labels: Mapping[ImageFile, Sequence[LabelFile]]) -> list[str]:
     moved = [image.path.name for image, group in labels.items() if any(lies_elsewhere(image, one) for one in group)]
-    told = ", ".join(moved[:_NAMED]) + (", …" if len(moved) > _NAMED else "")
-    return [f"{len(moved)} images have labels on another grid, and take the nearest: {told}"] * bool(moved)
+    return [str(note) for note in left_out("images have labels on another grid, and take the nearest", moved)]
 
 
 def _drawn(

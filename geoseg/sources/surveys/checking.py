@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +14,12 @@ from geoseg.grids import Grid
 from geoseg.sources.footprints import Footprints
 from geoseg.sources.surveys.data_checks import ClassCount, DataCheck
 from geoseg.sources.surveys.records import SheetSurvey, Survey
-from geoseg.sources.values import LeftOut, Source
+from geoseg.sources.values import Source, told_apart
 from geoseg.tiling import Progress
+from geoseg.wording import listed
 
 __all__ = ["ClassCount", "DataCheck", "check", "check_data"]
 
-_NAMED = 3
 _RARE = 0.001
 _UNEQUAL = 0.01
 # Dark and bright scenes of one camera differ less than this; images of 0..1 among images of 0..255 do not.
@@ -63,6 +63,7 @@ def check(source: Source, survey: Survey) -> DataCheck:
         survey: Of all its sheets.
     """
     look = _Look(source, survey)
+    notes, left_out = told_apart(source.notes)
     sizes = [(sheet.height, sheet.width) for sheet in source.sheets]
     labelled = max(1, int(survey.class_pixels.sum()))
     gsds = look.gsds
@@ -84,8 +85,8 @@ def check(source: Source, survey: Survey) -> DataCheck:
         labelled=int(survey.class_pixels.sum()),
         ignored=sum(s.ignored for s in survey.sheets),
         absent=sum(s.absent for s in survey.sheets),
-        notes=tuple(note for note in source.notes if not isinstance(note, LeftOut)),
-        warnings=(*(note for note in source.notes if isinstance(note, LeftOut)), *look.warnings()),
+        notes=notes,
+        warnings=(*left_out, *look.warnings()),
         errors=tuple(look.errors()),
     )
 
@@ -115,7 +116,7 @@ class _Look:
         """What cannot be trained on."""
         if not self.usable:
             told = [f"{name}: {found.defect}" for name, found in self._every]
-            yield f"none of the {len(told)} images can be used: {_first(told)}"
+            yield f"none of the {len(told)} images can be used: {listed(told)}"
             return
         odd = [name for name, found in self.usable if found.unknown_pixels]
         if odd:
@@ -143,10 +144,10 @@ class _Look:
     def _unknown_labels(self, odd: Sequence[str]) -> str:
         pixels = sum(found.unknown_pixels for _, found in self.usable)
         most = sorted(self._survey.unknown.items(), key=lambda item: -item[1])
-        values = _first([f"{value} ({count} px)" for value, count in most], 5)
+        values = listed([f"{value} ({count} px)" for value, count in most], 5)
         told = f" with the values {values}" if values else ""
         return (
-            f"labels outside the legend: {pixels} px{told} in {len(odd)} of {len(self.usable)} images: {_first(odd)}; "
+            f"labels outside the legend: {pixels} px{told} in {len(odd)} of {len(self.usable)} images: {listed(odd)}; "
             "put them into the legend, or say what they mean with label_values"
         )
 
@@ -161,16 +162,16 @@ class _Look:
         total = len(self._every)
         broken = [f"{name} ({found.defect})" for name, found in self._every if found.defect is not None]
         if broken and self.usable:
-            yield f"{len(broken)} of {total} images cannot be used and are left out: {_first(broken)}"
+            yield f"{len(broken)} of {total} images cannot be used and are left out: {listed(broken)}"
         empty = [name for name, found in self.usable if not found.pixels]
         if empty:
-            yield f"{len(empty)} of {total} images hold no data at all: {_first(empty)}"
+            yield f"{len(empty)} of {total} images hold no data at all: {listed(empty)}"
         bare = [name for name, found in self.usable if found.pixels and not found.labelled]
         if bare and len(bare) + len(empty) < len(self.usable):
-            yield f"{len(bare)} of {total} images have no labelled pixel: {_first(bare)}"
+            yield f"{len(bare)} of {total} images have no labelled pixel: {listed(bare)}"
         single = [name for name, found in self.usable if np.count_nonzero(found.class_pixels) == 1]
         if single and len(self._source.legend) > 1:
-            yield f"{len(single)} of {total} images hold a single class: {_first(single)}"
+            yield f"{len(single)} of {total} images hold a single class: {listed(single)}"
 
     def _class_warnings(self) -> Iterator[str]:
         pixels = self._survey.class_pixels
@@ -179,18 +180,18 @@ class _Look:
         shares = dict(zip(self._source.legend.names, (pixels / pixels.sum()).tolist(), strict=True))
         never = [name for name, share in shares.items() if not share]
         if never:
-            yield f"{len(never)} of {len(shares)} classes never occur and cannot be learned: {_first(never, 8)}"
+            yield f"{len(never)} of {len(shares)} classes never occur and cannot be learned: {listed(never, 8)}"
         rare = [f"{name} ({share:.2g} of all)" for name, share in shares.items() if 0 < share < _RARE]
         if rare:
             yield (
-                f"{len(rare)} of {len(shares)} classes are rarer than {_RARE:.1%}: {_first(rare, 8)}; consider "
+                f"{len(rare)} of {len(shares)} classes are rarer than {_RARE:.1%}: {listed(rare, 8)}; consider "
                 "chips.class_aware or class weights"
             )
 
     def _value_warnings(self) -> Iterator[str]:
         broken = [(name, found.not_finite) for name, found in self.usable if found.not_finite]
         if broken:
-            names = _first([name for name, _ in broken])
+            names = listed([name for name, _ in broken])
             count = sum(samples for _, samples in broken)
             yield f"{count} samples are NaN or infinite and count as no data, in {len(broken)} images: {names}"
         for number, band in enumerate(self._source.band_names):
@@ -205,7 +206,7 @@ class _Look:
             if odd:
                 yield (
                     f"values of {band} are of another size in {len(odd)} of {len(sized)} images (typical: up to "
-                    f"{typical:.4g}): {_first(odd)}; are they scaled differently?"
+                    f"{typical:.4g}): {listed(odd)}; are they scaled differently?"
                 )
 
     def _place_warnings(self) -> Iterator[str]:
@@ -215,28 +216,22 @@ class _Look:
         names = [_crs_name(grid) for _, grid in self.placed]
         kinds = {name: names.count(name) for name in dict.fromkeys(names)}
         if len(kinds) > 1:
-            yield f"images lie in {len(kinds)} reference systems: " + _first(
+            yield f"images lie in {len(kinds)} reference systems: " + listed(
                 [f"{name} ({count})" for name, count in kinds.items()], 8
             )
         if self.gsds and max(self.gsds) > (1 + _UNEQUAL) * min(self.gsds):
             yield f"pixels are of different sizes: {min(self.gsds):.4g} to {max(self.gsds):.4g} m on the ground"
         oblong = [name for group in self._alike if _is_oblong(group[0][1]) for name, _ in group]
         if oblong:
-            yield f"pixels of {len(oblong)} images are not square: {_first(oblong)}"
+            yield f"pixels of {len(oblong)} images are not square: {listed(oblong)}"
         pairs = Footprints(self._source).pairs
         if pairs:
             sheets = self._source.sheets
             told = [f"{sheets[a].name} and {sheets[b].name} ({pixels} px)" for a, b, pixels in pairs]
             yield (
                 f"{len(pairs)} pairs of images show the same ground, {sum(p for *_, p in pairs)} px in all: "
-                f"{_first(told)}; ground that one is judged on is closed in the other"
+                f"{listed(told)}; ground that one is judged on is closed in the other"
             )
-
-
-def _first(texts: Iterable[str], most: int = _NAMED) -> str:
-    """The first few, and how many more there are."""
-    listed = list(texts)
-    return ", ".join(listed[:most]) + (f" and {len(listed) - most} more" if len(listed) > most else "")
 
 
 def _alike(placed: Sequence[tuple[str, Grid]]) -> list[list[tuple[str, Grid]]]:
