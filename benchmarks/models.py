@@ -1,6 +1,6 @@
 """Every own network and five of SMP's under one recipe: what they learn in a fixed time, and what they cost.
 
-usage: python benchmarks/models.py [--quick] [--seconds 240] [--batch 8] [--only NAME ...] [--again]
+usage: python benchmarks/models.py [--quick] [--seconds 240] [--batch 8] [--only NAME ...] [--stage NAME ...] [--again]
        python benchmarks/models.py --write docs/models.md
 
 Each network is trained by ``geoseg.train`` on ``amazon_forest`` (Sentinel-2 RGB; 29 images of 512 px can be learned
@@ -10,7 +10,8 @@ learning rate goes through its one cycle over exactly these, and the weights of 
 validation images choose nothing. Then a process times tiles through geoseg's own predictors, the backends taking turns,
 and one each under torch and OpenVINO maps the validation images, joined into one scene, for its peak memory.
 
-After each of these the results are written to ``models.json`` in the folder: a run that was killed goes on there.
+After each of these the results are written to ``models.json`` in the folder: a run that was killed goes on there. The
+stages ``training``, ``speed`` and ``memory`` can be asked for one by one: only speed needs the machine for itself.
 ``--write`` puts the table between the marks in a Markdown file.
 """
 
@@ -83,6 +84,16 @@ class Results:
         found: dict[str, Any] = self.all["networks"].setdefault(network, {})
         return found
 
+    def model(self, network: str) -> str:
+        """The file that was trained.
+
+        Raises:
+            RunError: It is not there yet.
+        """
+        if "training" not in self.of(network):
+            raise RunError("it is not trained yet; leave --stage out")
+        return str(self.of(network)["training"]["model"])
+
     def keep(self, network: str, stage: str, found: dict[str, Any]) -> None:
         """Write one down."""
         self.of(network)[stage] = found
@@ -102,13 +113,15 @@ def measure(network: Network, results: Results, common: dict[str, Any]) -> None:
             "architecture": network.architecture, "options": network.options, "encoder_weights": network.weights,
         },
     }  # fmt: skip
-    for stage in STAGES:
-        if stage not in results.of(network.name):
-            say(f"--- {network.name}: {stage}")
-            found = memory(job) if stage == "memory" else _in_a_process(stage, job)
-            results.keep(network.name, stage, found)
-            say(json.dumps(found))
-        job["model"] = results.of(network.name)["training"]["model"]
+    for stage in job["stages"]:
+        if stage in results.of(network.name):
+            continue
+        if stage != "training":
+            job["model"] = results.model(network.name)
+        say(f"--- {network.name}: {stage}")
+        found = memory(job) if stage == "memory" else _in_a_process(stage, job)
+        results.keep(network.name, stage, found)
+        say(json.dumps(found))
 
 
 def _in_a_process(stage: str, job: dict[str, Any]) -> dict[str, Any]:
@@ -124,7 +137,7 @@ def job_of(args: argparse.Namespace) -> dict[str, Any]:
         "images": images, "precision": list(backends.values())[-1][1],
         "scene": str(join_images(args.folder, images)), "tile": args.sizes.tile, "folder": str(args.folder),
         "runs": str(args.folder / "models"), "cache": os.environ["GEOSEG_CACHE"],
-        "backends": backends,
+        "backends": backends, "stages": args.stage or list(STAGES),
     }  # fmt: skip
 
 
@@ -152,6 +165,7 @@ def _options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seconds", type=float, help="of learning for each network (default: 240; quick: 5)")
     parser.add_argument("--batch", type=int, help="chips a step (default: 8; quick: 2)")
     parser.add_argument("--only", action="append", help="a network by its name in the table; again for more")
+    parser.add_argument("--stage", action="append", choices=STAGES, help="again for more (default: all)")
     parser.add_argument("--again", action="store_true", help="start over instead of going on")
     parser.add_argument("--write", type=Path, metavar="FILE", help="measure nothing; put the table into this file")
     parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
