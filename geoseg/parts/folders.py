@@ -29,7 +29,7 @@ _LOCK = ".geoseg.lock"
 _OWNER = ".geoseg.owner.json"
 
 # Run id, row_off, col_off, height, width, bytes of the file: a part that is cut short is seen without opening it.
-_PART = re.compile(r"([0-9a-f]{16})_(\d+)_(\d+)_([1-9]\d*)_([1-9]\d*)_(\d+)\.tif")
+_PART = re.compile(r"([0-9a-f]{16})_(\d+)_(\d+)_([1-9]\d*)_([1-9]\d*)_(\d+)\.(?:tif|npz)")
 # Names of Run.temporary, of write_durably, and of the rasters that are finished here; GDAL adds suffixes of its own.
 _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}\.(.+\.)?tmp(\..+)?")
 
@@ -84,9 +84,9 @@ def list_contents(folder: Path) -> Contents:
     return Contents(tuple(parts), tuple(temporaries), tuple(foreign), manifest)
 
 
-def part_name(run: str, window: Window, size: int) -> str:
-    """File name of a part of ``size`` bytes."""
-    return f"{run}_{window.row_off}_{window.col_off}_{window.height}_{window.width}_{size}.tif"
+def part_name(run: str, window: Window, size: int, suffix: str) -> str:
+    """File name of a part of ``size`` bytes; the suffix is ``.tif`` or ``.npz``."""
+    return f"{run}_{window.row_off}_{window.col_off}_{window.height}_{window.width}_{size}{suffix}"
 
 
 def parts_named(name: str) -> bool:

@@ -29,8 +29,8 @@ class Manifest:
     Attributes:
         run: Name of the run, 16 hexadecimal digits.
         created: When it began, ISO 8601.
-        planes: Names of the planes of each part.
-        fingerprint: All that changes pixels, as JSON values.
+        planes: Names of the planes of each part; none where parts hold arrays.
+        fingerprint: All that changes parts, as JSON values.
     """
 
     run: str
@@ -43,9 +43,9 @@ def new_manifest(fingerprint: Mapping[str, object], planes: Sequence[str]) -> Ma
     """A manifest for a new run.
 
     Raises:
-        ParameterError: The fingerprint is not JSON, or the planes are none or have names twice.
+        ParameterError: The fingerprint is not JSON, or planes have names twice.
     """
-    if not planes or len(set(planes)) != len(planes):
+    if len(set(planes)) != len(planes):
         raise ParameterError(f"a run needs planes with names of their own, not {list(planes)}")
     try:
         plain = json.loads(json.dumps(dict(fingerprint), allow_nan=False))

@@ -48,7 +48,7 @@ class Run:
     Attributes:
         id: 16 hexadecimal digits that no other run has; the same after each resumption.
         folder: Where its files are; also for the temporaries of the rasters made from them.
-        planes: Names of the planes of each part.
+        planes: Names of the planes of each part; none where parts hold arrays, see :mod:`geoseg.parts.arrays`.
         created: Whether it begins now; False where it goes on.
     """
 
@@ -59,6 +59,7 @@ class Run:
         self.created = created
         self._parts = dict(parts)
         self._kept = not created
+        self._suffix = ".tif" if manifest.planes else ".npz"
         self._notes: dict[Window, dict[str, object]] = {}
 
     @property
@@ -93,8 +94,13 @@ class Run:
         except (TypeError, ValueError) as error:
             raise ParameterError(f"the notes of {window} must be JSON: {error}") from error
         with disk_errors(self.folder):
-            data = encode(self._belonging(window), np.ascontiguousarray(planes), notes)
-            path = self.folder / part_name(self.id, window, len(data))
+            data = encode(self.belonging(window), np.ascontiguousarray(planes), notes)
+        self.put(window, data, notes)
+
+    def put(self, window: Window, data: bytes, notes: Mapping[str, object] = NO_NOTES) -> None:
+        """Make a part, as :meth:`write` does, of bytes that hold what :meth:`belonging` says."""
+        path = self.folder / part_name(self.id, window, len(data), self._suffix)
+        with disk_errors(self.folder):
             write_durably(path, data)
         self._parts[window], self._notes[window] = path, dict(notes)
         self._kept = True
@@ -109,7 +115,7 @@ class Run:
         Raises:
             OutputError: It is not to be seen here, or not whole.
         """
-        path = self.folder / part_name(self.id, window, size)
+        path = self.folder / part_name(self.id, window, size, self._suffix)
         with disk_errors(path):
             await_file(path, size)
         self._parts[window], self._notes[window] = path, dict(notes)
@@ -130,9 +136,9 @@ class Run:
         lo, hi = (0, window.height) if rows is None else rows
         if plane not in self.planes or not 0 <= lo < hi <= window.height:
             raise ParameterError(f"the part of {window} has no rows {lo}..{hi - 1} of a plane {plane!r}")
-        data = self._bytes(window)
-        with self._soundness(window):
-            return decode(data, self._belonging(window), plane, (lo, hi))
+        data = self.content(window)
+        with self.soundness(window):
+            return decode(data, self.belonging(window), plane, (lo, hi))
 
     def notes(self, window: Window) -> Mapping[str, object]:
         """What was noted when a part was written.
@@ -142,9 +148,9 @@ class Run:
             OutputError: It is damaged, and has been removed: another run makes it anew.
         """
         if window not in self._notes:
-            data = self._bytes(window)
-            with self._soundness(window):
-                self._notes[window] = decode_notes(data, self._belonging(window))
+            data = self.content(window)
+            with self.soundness(window):
+                self._notes[window] = decode_notes(data, self.belonging(window))
         return MappingProxyType(self._notes[window])
 
     def temporary(self, name: str) -> Path:
@@ -165,10 +171,12 @@ class Run:
         if contents.foreign:
             log.warning("%s stays: it holds files that are not of this run (%s)", self.folder, listed(contents.foreign))
 
-    def _belonging(self, window: Window) -> Belonging:
+    def belonging(self, window: Window) -> Belonging:
+        """What a part says of itself."""
         return Belonging(self.id, window, self.planes)
 
-    def _bytes(self, window: Window) -> bytes:
+    def content(self, window: Window) -> bytes:
+        """The file of a part; an error where there is none, or where it cannot be read."""
         if window not in self._parts:
             raise ParameterError(f"there is no part of {window}; {len(self._parts)} others are done")
         path = self._parts[window]
@@ -185,7 +193,8 @@ class Run:
         return data
 
     @contextmanager
-    def _soundness(self, window: Window) -> Iterator[None]:
+    def soundness(self, window: Window) -> Iterator[None]:
+        """A DamageError in this block removes the part, and becomes an OutputError."""
         path = self._parts[window]
         try:
             yield

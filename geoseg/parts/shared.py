@@ -6,9 +6,6 @@ import os
 from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
-
 from geoseg.errors import OutputError
 from geoseg.parts.folders import disk_errors, parse_part_name, parts_named
 from geoseg.parts.manifests import Manifest, read_manifest
@@ -28,9 +25,9 @@ class SharedRun(Run):
         super().__init__(folder, manifest, parts, created=False)
         self._made = made
 
-    def write(self, window: Window, planes: npt.NDArray[np.uint8], notes: Mapping[str, object] = NO_NOTES) -> None:
-        """See :meth:`Run.write`."""
-        super().write(window, planes, notes)
+    def put(self, window: Window, data: bytes, notes: Mapping[str, object] = NO_NOTES) -> None:
+        """See :meth:`Run.put`."""
+        super().put(window, data, notes)
         self._made(window, self.size(window), notes)
 
 
