@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from geoseg.errors import OutputError, ParameterError
 from geoseg.parts import join_run, open_run, read_arrays, write_arrays
 from geoseg.tiling import Window
 
 WINDOW, OTHER = Window(10, 0, 5, 7), Window(15, 0, 5, 7)
-ARRAYS = {
+ARRAYS: dict[str, NDArray[Any]] = {
     "points": np.random.default_rng(1).random((40, 2)),
     "none": np.zeros(0, np.int32),
     "flags": np.array([True, False]),

@@ -6,44 +6,26 @@ import logging
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from geoseg import errors
 from geoseg.distributed import Cluster, Report, open_crew
-from geoseg.errors import ClusterError, CorruptRasterError, GeosegError, UnfinishedError
+from geoseg.distributed.agreeing import comparable, digest, introductions, refuse_unlike
+from geoseg.distributed.failing import Tally, raised, told_part
 from geoseg.inference.computing import NetworkFacts, Tell, tell_changed
 from geoseg.inference.estimating import estimate_cost
 from geoseg.inference.job import Job
-from geoseg.inference.orders import (
-    MIXABLE,
-    Comparison,
-    Introduction,
-    Order,
-    Region,
-    comparable,
-    differences,
-    digest,
-    told_part,
-)
+from geoseg.inference.orders import MIXABLE, Comparison, Introduction, Order, Region
 from geoseg.inference.regions import plan_regions
 from geoseg.inference.settings import Settings
 from geoseg.memory import require_memory, used_memory
 from geoseg.parts import Run
 from geoseg.threads import Stopwatch
-from geoseg.tiling import Window
 
 if TYPE_CHECKING:  # Dask comes with it
     from geoseg.distributed.crew import Crew
 
 _log = logging.getLogger("geoseg")
-
-_LISTED = 5
-
-LOCAL_FAILURES = (CorruptRasterError.__name__, "KilledWorker", "TimeoutError")
-"""Kinds of errors on purpose that concern a region alone; others would come up in every one."""
-
 
 Files = Sequence[str | Path]
 
@@ -72,26 +54,6 @@ def _gpus(cluster: Cluster, settings: Settings) -> int:
     return this_machine().cuda
 
 
-@dataclass
-class _Tally:
-    """What came of the regions of a job.
-
-    Attributes:
-        failed: Windows without a part, with the reason.
-    """
-
-    failed: list[tuple[Window, str]] = field(default_factory=list)
-
-    def raise_failed(self, run: Run, steps: int) -> None:
-        if self.failed:
-            told = [f"{window} ({why})" for window, why in self.failed[:_LISTED]]
-            more = [f"and {len(self.failed) - _LISTED} more"] if len(self.failed) > _LISTED else []
-            raise UnfinishedError(
-                f"{len(self.failed)} of {steps} parts failed: {'; '.join(told + more)}. The other {len(run.done)} are "
-                f"kept in {run.folder}; the same command makes what is missing"
-            )
-
-
 class Clustered:
     """Computes on the workers of a crew; see :class:`~geoseg.inference.computing.Computing`."""
 
@@ -107,13 +69,15 @@ class Clustered:
         if self._crew.own:
             self._require_memory(job)
         self._post = self._posts.enter_context(self._crew.posted(Order.of(job, scenes)))
-        introductions = self._introductions()
-        first = introductions[min(introductions)]
+        found = introductions(self._crew, self._post, Introduction(), all_of_them=not self._acquainted)
+        self._acquainted = True
+        first = found[min(found)]
         fingerprint = job.fingerprint(first["identity"])
-        for worker, value in introductions.items():
-            self._compare(worker, value["fingerprint"], fingerprint)
+        for worker, value in found.items():
+            compared = self._compared(value["fingerprint"]), self._compared(fingerprint)
+            refuse_unlike(worker, *compared, MIXABLE, "pixels")
         self._digest = digest(self._compared(fingerprint))
-        description = "; ".join(sorted({value["description"] for value in introductions.values()}))
+        description = "; ".join(sorted({value["description"] for value in found.values()}))
         _log.info("model %s; %s (%s)", job.name, description, first["reason"])
         return NetworkFacts(first["identity"], description, first["reason"], self._changed(job.settings))
 
@@ -130,16 +94,18 @@ class Clustered:
             "%d regions for %d workers; %.1f %% of the tiles are computed twice",
             len(plan.steps), workers, 100 * plan.twice / plan.tiles,
         )  # fmt: skip
-        tally, mixed = _Tally(), self._crew.cluster.allow_mixed
+        tally, mixed = Tally(), self._crew.cluster.allow_mixed
         tasks = deque(Region(run.id, steps, self._digest, mixed) for steps in plan.steps)
         for event in self._crew.perform(self._post, tasks):
             if event.told is not None:
                 _take(run, [event.told], tell)
             elif event.report is not None:
-                self._finished(event.item, event.report, run, tasks, tally, tell)
-                for stage, seconds in (event.report.value or {}).get("seconds", {}).items():
+                value = event.report.value or {}
+                _take(run, value.get("parts", ()), tell)
+                tally.settle(event.item, event.report, run.done, tasks)
+                for stage, seconds in value.get("seconds", {}).items():
                     watch.seconds[stage] += seconds / workers
-        tally.raise_failed(run, len(job.steps))
+        tally.raise_failed(len(run.done), len(job.steps), run.folder)
 
     def close(self) -> None:
         """Let the workers forget the job."""
@@ -150,36 +116,8 @@ class Clustered:
         needed = count * (estimate_cost(job, None).memory - used_memory())
         require_memory(needed, f"prediction with {count} workers", "give fewer --workers, or a smaller --tile-size")
 
-    def _introductions(self) -> dict[str, dict[str, Any]]:
-        """What workers say that they would compute: all of them at first, later any one."""
-        found: dict[str, dict[str, Any]] = {}
-        tasks = deque([Introduction()])
-        for event in self._crew.perform(self._post, tasks, everywhere=not self._acquainted):
-            if event.report is None:
-                continue
-            failure, worker = event.report.failure, event.report.worker
-            if failure is None:
-                found[worker] = event.report.value
-            elif failure.kind in ("Gone", "TimeoutError"):
-                self._crew.leave_out(worker, str(failure))
-            else:
-                raise raised(failure.kind, f"worker {worker}: {failure}")
-        if not found:
-            raise ClusterError("no worker could open the scene and load the model; is any of them alive?")
-        self._acquainted = True
-        return found
-
-    def _compare(self, worker: str, found: Mapping[str, object], wanted: Mapping[str, object]) -> None:
-        """See that a worker would compute what this run is to be."""
-        names = differences(self._compared(found), self._compared(wanted))
-        if names:
-            loose = all(name.partition(".")[0] in MIXABLE for name, _ in names)
-            remedy = "make them alike, or give --allow-mixed (allow_mixed=True)" if loose else "let all see the same"
-            told = "; ".join(what for _, what in names[:_LISTED])
-            raise ClusterError(f"worker {worker} would compute other pixels than the others: {told}; {remedy}")
-
     def _compared(self, fingerprint: Mapping[str, object]) -> dict[str, object]:
-        return comparable(fingerprint, mixed=self._crew.cluster.allow_mixed)
+        return comparable(fingerprint, MIXABLE if self._crew.cluster.allow_mixed else ())
 
     def _changed(self, settings: Settings) -> float | None:
         if not settings.measures_precision:
@@ -189,19 +127,6 @@ class Clustered:
             raise raised(report.failure.kind, f"worker {report.worker}: {report.failure}")
         return tell_changed(report.value)
 
-    def _finished(self, region: Region, report: Report, run: Run, tasks: deque[Any], tally: _Tally, tell: Tell) -> None:
-        """Take over what a task made. Of one that met a damaged block every step that is left is tried by itself."""
-        value, failure = report.value or {"parts": (), "error": None}, report.failure
-        _take(run, value["parts"], tell)
-        kind, text = (value["error"] or (None, "")) if failure is None else (failure.kind, str(failure))
-        if kind not in (None, *LOCAL_FAILURES) and (failure is None or failure.expected):
-            raise raised(kind, f"{text} (worker {report.worker})")
-        missing = [step for step in region.steps if step not in run.done]
-        if kind == CorruptRasterError.__name__ and len(region.steps) > 1:
-            tasks.extend(replace(region, steps=(step,)) for step in missing)
-        elif kind is not None:
-            tally.failed.extend((step, f"{text}, worker {report.worker}") for step in missing)
-
 
 def _take(run: Run, parts: Sequence[Sequence[Any]], tell: Tell) -> None:
     """Count parts that a worker told of."""
@@ -210,9 +135,3 @@ def _take(run: Run, parts: Sequence[Sequence[Any]], tell: Tell) -> None:
         if window not in run.done:
             run.take(window, size, notes)
             tell(window.height * window.width)
-
-
-def raised(kind: str, text: str) -> GeosegError:
-    """An error of a worker as this process raises it."""
-    found = getattr(errors, kind, None)
-    return found(text) if isinstance(found, type) and issubclass(found, GeosegError) else ClusterError(text)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -12,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from geoseg.distributed import Duty, MisfitError, Place, Tell, Wanted
+from geoseg.distributed.agreeing import comparable, digest, everywhere
+from geoseg.distributed.failing import tell_part
 from geoseg.errors import GeosegError
 from geoseg.inference.computing import changed_labels, compute_steps
 from geoseg.inference.estimating import require_job_memory
@@ -26,9 +26,6 @@ from geoseg.tiling import Window
 
 MIXABLE = ("geoseg", "network")
 """What may differ between workers where the user allows it, as it stands in a fingerprint."""
-
-PART = "part"
-"""What a worker tells of each part: this, its window, its bytes, its notes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,10 +76,10 @@ class Order:
         """From a job that was opened from ``scenes``."""
         aoi = job.settings.aoi
         return cls(
-            tuple(_everywhere(scene) for scene in scenes),
+            tuple(everywhere(scene) for scene in scenes),
             tuple((str(model.path.absolute()), model.sha256) for model in job.models),
             str(job.outputs.labels.absolute()),
-            replace(job.settings, aoi=None if aoi is None else _everywhere(aoi)),
+            replace(job.settings, aoi=None if aoi is None else everywhere(aoi)),
         )
 
     @contextmanager
@@ -124,13 +121,13 @@ class _Worker:
         }
 
     def _region(self, task: Region, tell: Tell, wanted: Wanted) -> dict[str, Any]:
-        if task.digest != digest(comparable(self._fingerprint, mixed=task.mixed)):
+        if task.digest != digest(comparable(self._fingerprint, MIXABLE if task.mixed else ())):
             raise MisfitError("it would compute other pixels than the workers that were there at the start")
         made: list[list[Any]] = []
         watch = Stopwatch(STAGES)
 
         def note(window: Window, size: int, notes: Mapping[str, object]) -> None:
-            made.append([PART, *_numbers(window), size, dict(notes)])
+            made.append(tell_part(window, size, notes))
             tell(made[-1])
             if not wanted():
                 raise Abandoned
@@ -147,38 +144,6 @@ class _Worker:
         return {"parts": made, "seconds": watch.seconds, "error": error}
 
 
-def told_part(values: Sequence[Any]) -> tuple[Window, int, dict[str, object]]:
-    """Window, bytes and notes of a part that a worker told of."""
-    _, row, col, height, width, size, notes = values
-    return Window(row, col, height, width), size, dict(notes)
-
-
-def digest(fingerprint: Mapping[str, object]) -> str:
-    """A few characters for a fingerprint."""
-    return hashlib.sha256(json.dumps(fingerprint, sort_keys=True).encode()).hexdigest()
-
-
-def comparable(fingerprint: Mapping[str, object], *, mixed: bool) -> dict[str, object]:
-    """What of a fingerprint all workers have to share."""
-    return {name: value for name, value in fingerprint.items() if not (mixed and name in MIXABLE)}
-
-
-def differences(found: Mapping[str, object], wanted: Mapping[str, object], prefix: str = "") -> list[tuple[str, str]]:
-    """(dotted name, what is there and what should be) of all that differs."""
-    told: list[tuple[str, str]] = []
-    for name in sorted({*found, *wanted}):
-        old, new = found.get(name), wanted.get(name)
-        if isinstance(old, Mapping) and isinstance(new, Mapping):
-            told += differences(old, new, f"{prefix}{name}.")
-        elif old != new:
-            told.append((f"{prefix}{name}", f"{prefix}{name} is {_short(old)} and not {_short(new)}"))
-    return told
-
-
-def _short(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False)[:60]
-
-
 def _settle(place: Place) -> None:
     """Take the threads that a worker is given, and say in the client's log alone what is to be said."""
     if not place.alone:
@@ -188,14 +153,3 @@ def _settle(place: Place) -> None:
     limit_cores(place.threads)
     use_threads(cores())
     logging.getLogger("geoseg").setLevel(logging.ERROR)
-
-
-def _numbers(window: Window) -> list[int]:
-    return [int(n) for n in (window.row_off, window.col_off, window.height, window.width)]
-
-
-def _everywhere(name: str | Path) -> str:
-    """A name that means the same in another folder: local files by their whole path."""
-    text, bar, layer = str(name).partition("|")
-    path = Path(text)
-    return f"{path.absolute()}{bar}{layer}" if path.exists() else str(name)

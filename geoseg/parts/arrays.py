@@ -60,7 +60,8 @@ def _encode(belonging: Belonging, arrays: Arrays) -> bytes:
     if any(array.dtype.hasobject for array in arrays.values()) or _ABOUT in arrays:
         raise ParameterError(f"a part holds plain arrays under names other than {_ABOUT}")
     buffer = io.BytesIO()
-    np.savez(buffer, **{_ABOUT: np.frombuffer(_about(belonging), np.uint8)}, **arrays)
+    named: dict[str, Any] = {_ABOUT: np.frombuffer(_about(belonging), np.uint8), **arrays}
+    np.savez(buffer, **named)
     data = buffer.getbuffer()
     return b"".join([data, _checksum(data)])
 
