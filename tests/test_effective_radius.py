@@ -15,11 +15,11 @@ from scenes import write_scene, write_spec
 from torch import nn
 
 from geoseg.config import ModelSpec
-from geoseg.inference.overlaps import default_overlap
 from geoseg.models import architectures, context, create_model, effective_radius, receptive_radius
 from geoseg.models.reach import OwnNetwork
 from geoseg.models.registry import stride_multiple
 from geoseg.models.table import EFFECTIVE_RADII
+from geoseg.models.tiles import default_overlap
 
 
 class Blur(OwnNetwork):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -22,9 +23,13 @@ from geoseg.cli import console
 from geoseg.config import ModelSpec
 from geoseg.errors import GeosegError, MissingFileError, ModelError, RasterError, VectorError
 from geoseg.grids import Grid
+from geoseg.inference.job import find_models, open_job
+from geoseg.inference.settings import Settings
 from geoseg.inspection import ClassRasterInfo, ModelInfo, SceneInfo, VectorInfo, info, list_models
 from geoseg.inspection.records import readable_size
 from geoseg.legend import Legend
+from geoseg.models import create_model, receptive_radius, stride_multiple, surroundings
+from geoseg.models.reach import OwnNetwork
 from geoseg.rasters import write_class_raster, write_confidence_raster
 from geoseg.tiling import TileGrid, Window
 
@@ -194,6 +199,51 @@ def test_a_model(tmp_path: Path) -> None:
     assert as_json(found)["spec"]["classes"][0] == {"id": 1, "name": "water", "color": "#117733"}
 
 
+@pytest.mark.parametrize(
+    ("architecture", "options"),
+    [
+        ("unet", {"width": 2, "depth": 3}),
+        ("UNet", {"width": 2, "depth": 3, "padding": "valid", "upsampling": "bilinear"}),
+        ("segnet", {"width": 2}),
+        ("enet", {}),
+        ("fcn16s", {"width": 2}),
+        ("smp.unet", {"encoder": "mobilenet_v2"}),
+    ],
+)
+def test_how_far_a_model_looks(tmp_path: Path, architecture: str, options: dict[str, Any]) -> None:
+    """What its network says, and the tiles that predict() takes."""
+    network = create_model(architecture, bands=2, classes=3, **options)
+    own = isinstance(network, OwnNetwork)
+    known = spec(
+        architecture=architecture, options=options, stride_multiple=stride_multiple(network), tile_size=530,
+        effective_radius=100, context=dataclasses.asdict(surroundings(network)),
+    )  # fmt: skip
+    path = write_model(tmp_path / "m.safetensors", known)
+    found = info(path)
+    assert isinstance(found, ModelInfo)
+    assert found.receptive_radius == (receptive_radius(network) if own else None)
+    scene = write(tmp_path / "scene.tif", np.ones((2, 20, 20), np.uint8))
+    with open_job([scene], find_models(path), tmp_path / "map.tif", Settings()) as job:
+        assert (found.default_tile_size, found.default_overlap) == (job.grid.tile_size, job.grid.overlap)
+    shown, eaten = str(found), surroundings(network).pixels
+    assert f"effective 100 px, theoretical {f'{receptive_radius(network)} px' if own else 'not known'}" in shown
+    assert f"{found.default_overlap} px, of tiles of {found.default_tile_size} px" in shown
+    assert (f"{eaten} px around each tile" in shown) == (eaten > 0)
+    told = as_json(found)
+    assert told["spec"]["context"]["pixels"] == eaten
+    assert told["spec"]["effective_radius"] == 100
+    assert told["receptive_radius"] == found.receptive_radius
+    assert told["default_overlap"] == found.default_overlap
+
+
+def test_a_network_that_cannot_be_built_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    found = info(write_model(tmp_path / "m.safetensors", spec(options={"widht": 8})))
+    assert isinstance(found, ModelInfo)
+    assert found.receptive_radius is None
+    assert "effective not stated, theoretical not known" in str(found)
+    assert "'tiny' cannot be built: unet has no option 'widht', did you mean 'width'?" in caplog.text
+
+
 @pytest.mark.filterwarnings("ignore:GPKG:RuntimeWarning")
 @pytest.mark.parametrize(
     ("name", "content", "error"),
@@ -252,8 +302,14 @@ def test_no_models_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert str(list_models(tmp_path)).startswith("no models\n")
 
 
-def test_info_on_the_command_line_needs_no_torch(tmp_path: Path) -> None:
-    path = write(tmp_path / "s.tif", np.ones((1, 4, 4), np.uint8))
+@pytest.mark.parametrize("kind", ["raster", "model"])
+def test_info_on_the_command_line_needs_no_torch(tmp_path: Path, kind: str) -> None:
+    """Nor do models of SMP, whose radius is not known."""
+    path = (
+        write(tmp_path / "s.tif", np.ones((1, 4, 4), np.uint8))
+        if kind == "raster"
+        else write_model(tmp_path / "m.safetensors", spec(architecture="smp.unet"))
+    )
     code = (
         "import sys\nfrom geoseg.cli import main\n"
         f"sys.argv = ['geoseg', 'info', {str(path)!r}, '--json']\n"
@@ -261,7 +317,18 @@ def test_info_on_the_command_line_needs_no_torch(tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["kind"] == "raster"
+    assert json.loads(done.stdout)["kind"] == kind
+
+
+def test_the_radius_of_a_model_needs_torch_alone(tmp_path: Path) -> None:
+    path = write_model(tmp_path / "m.safetensors", spec())
+    code = (
+        f"import sys, geoseg\nfound = geoseg.info({str(path)!r})\n"
+        "assert found.receptive_radius is not None\n"
+        "assert not {'segmentation_models_pytorch', 'timm', 'torchvision', 'lightning'} & set(sys.modules)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr
 
 
 def test_sizes_are_readable() -> None:

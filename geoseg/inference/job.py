@@ -16,7 +16,6 @@ from geoseg.errors import ModelError, ParameterError, RasterError
 from geoseg.grids import Grid
 from geoseg.inference.checks import check_bands, scaled_stats, warn_if_unlike_training
 from geoseg.inference.outputs import Outputs, plan_outputs, stored_planes
-from geoseg.inference.overlaps import default_overlap
 from geoseg.inference.parts_sink import LABELS
 from geoseg.inference.scaling import scaled
 from geoseg.inference.selection import Selection, select
@@ -24,14 +23,13 @@ from geoseg.inference.settings import Settings
 from geoseg.inference.steps import plan_steps
 from geoseg.legend import Legend
 from geoseg.models import file_hash, read_spec, resolve_model
+from geoseg.models.tiles import default_overlap, default_tile_size
 from geoseg.normalization import BandStats
 from geoseg.rasters import Scene, open_mosaic, open_scene, refuse_inputs, resampled
 from geoseg.refinement import Crf, held_rows, read_refinement
 from geoseg.tiling import TileGrid, Window
 
 _log = logging.getLogger("geoseg")
-
-DEFAULT_TILE_SIZE = 512
 
 # With --gsd auto a scene is read as it is where its pixels are this near to the model's.
 _SAME_GSD = 1.15
@@ -201,11 +199,28 @@ def open_job(
     Raises:
         GeosegError: The scene, a parameter or the output does not do.
     """
-    spec = models[0].spec
     outputs = plan_outputs(scenes, output, settings)
-    with ExitStack() as stack:
-        scene = stack.enter_context(_open(scenes, settings))
+    with _open(scenes, settings) as scene:
         refuse_inputs(outputs.rasters, [*scene.files, *(m.path for m in models)])
+        with plan_job(scene, models, outputs, settings) as job:
+            yield job
+
+
+@contextmanager
+def plan_job(scene: Scene, models: tuple[ModelFile, ...], outputs: Outputs, settings: Settings) -> Iterator[Job]:
+    """Plan the prediction of a scene that is open.
+
+    Args:
+        scene: It must stay open as long as the job.
+        models: What :func:`find_models` gave.
+        outputs: Where the result goes.
+        settings: What the user chose.
+
+    Raises:
+        GeosegError: The scene or a parameter does not do.
+    """
+    spec = models[0].spec
+    with ExitStack() as stack:
         check_bands(scene, spec)
         stats = tuple(scaled_stats(m.spec, settings.value_range) for m in models)
         gsd = _wanted_gsd(scene, spec, settings)
@@ -273,7 +288,7 @@ def _tile_grid(source: Scene, models: Sequence[ModelFile], settings: Settings) -
 def _tile_size(spec: ModelSpec, wanted: int | None) -> int:
     multiple = spec.stride_multiple
     if wanted is None:
-        return -(-max(DEFAULT_TILE_SIZE, spec.tile_size) // multiple) * multiple
+        return default_tile_size(spec)
     if wanted < 1 or wanted % multiple:
         below, above = wanted // multiple * multiple, max(1, -(-wanted // multiple)) * multiple
         nearest = f"{below} or {above}" if below > 0 else f"{above}"

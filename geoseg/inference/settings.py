@@ -50,7 +50,7 @@ class Settings:
         bands: 1-based bands of the scene in the order the model wants; default is all but alpha.
         tile_size: Side of a network input in pixels; default is 512 or what the model was trained on, if larger.
         overlap: Pixels that neighbouring tiles share; default is what the model's effective radius asks for, a quarter
-            to a half of the tile; see :func:`~geoseg.inference.overlaps.default_overlap`.
+            to a half of the tile; see :func:`~geoseg.models.tiles.default_overlap`.
         blend: How overlapping tiles are weighted.
         batch: Tiles per call of the network; default is what is fastest: 1 on a CPU, measured on a GPU.
         backend: What runs the network; ``auto`` is torch on a GPU and OpenVINO on a CPU.

@@ -1,4 +1,4 @@
-"""What is this file, and which models are there? Reads headers, never imports torch."""
+"""What is this file, and which models are there? Reads headers; torch is imported late, for models alone."""
 
 from geoseg.inspection.files import info
 from geoseg.inspection.listing import ListedModel, ModelList, list_models

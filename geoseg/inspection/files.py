@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -15,7 +16,8 @@ from pyproj.exceptions import CRSError
 from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.io import DatasetReader
 
-from geoseg.errors import MissingFileError, VectorError
+from geoseg.config import ModelSpec
+from geoseg.errors import GeosegError, MissingFileError, VectorError
 from geoseg.inspection.records import (
     BandInfo,
     ClassRasterInfo,
@@ -27,9 +29,13 @@ from geoseg.inspection.records import (
 )
 from geoseg.legend import NODATA_ID
 from geoseg.models import read_spec
+from geoseg.models.table import PAPERS
+from geoseg.models.tiles import default_overlap, default_tile_size
 from geoseg.rasters import CONFIDENCE_SCALE, ClassRaster, Scene, open_class_raster, open_scene
 from geoseg.rasters.opening import display_name, grid_of, open_dataset
 from geoseg.tiling import TileGrid, Window
+
+_log = logging.getLogger("geoseg")
 
 _SQLITE = b"SQLite format 3\x00"
 _VECTOR_SUFFIXES = (".fgb", ".geojson", ".gml", ".json", ".kml", ".parquet", ".shp")
@@ -64,7 +70,7 @@ def info(path: str | Path) -> SceneInfo | ClassRasterInfo | VectorInfo | ModelIn
     if not local.exists():
         raise MissingFileError(f"{name} does not exist")
     if local.suffix.lower() == ".safetensors":
-        return ModelInfo(kind="model", path=name, size_bytes=_size(name), spec=read_spec(local))
+        return _model_info(name)
     if _starts_with(local, _SQLITE):
         return _vector_info(name, "GeoPackage")
     if local.suffix.lower() in _VECTOR_SUFFIXES:
@@ -188,6 +194,34 @@ def _class_raster_info(raster: ClassRaster, common: dict[str, Any]) -> ClassRast
         for i in ids
     ]
     return ClassRasterInfo(kind="class raster", **common, classes=tuple(shares), nodata_pixels=nodata_pixels)
+
+
+def _model_info(name: str) -> ModelInfo:
+    spec = read_spec(name)
+    side = default_tile_size(spec)
+    return ModelInfo(
+        kind="model",
+        path=name,
+        size_bytes=_size(name),
+        spec=spec,
+        receptive_radius=_receptive_radius(spec),
+        default_tile_size=side,
+        default_overlap=default_overlap(spec, side),
+    )
+
+
+def _receptive_radius(spec: ModelSpec) -> int | None:
+    """That of one of geoseg's own networks, which is built without weights to tell."""
+    name = spec.architecture.lower()
+    if name not in PAPERS:  # own networks; asked before torch is needed
+        return None
+    from geoseg.models.own import radius_of_options  # late: torch comes with it
+
+    try:
+        return radius_of_options(name, spec.options)
+    except GeosegError as error:
+        _log.warning("the network of model %r cannot be built: %s", spec.name, error)
+        return None
 
 
 def _vector_info(name: str, kind: str) -> VectorInfo:

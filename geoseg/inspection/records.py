@@ -216,12 +216,26 @@ class VectorInfo:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelInfo:
-    """A model file."""
+    """A model file.
+
+    Attributes:
+        kind: What it is, in words.
+        path: As it was named.
+        size_bytes: On disk.
+        spec: What the file says of itself; with the stride multiple, the context and the effective radius.
+        receptive_radius: Pixels beyond which nothing can change a label, by the shape of the network; None where not
+            known.
+        default_tile_size: Side of the tiles in pixels where none is given to ``predict``.
+        default_overlap: Pixels that tiles of that size share where none are given.
+    """
 
     kind: str
     path: str
     size_bytes: int | None
     spec: ModelSpec
+    receptive_radius: int | None
+    default_tile_size: int
+    default_overlap: int
 
     def __str__(self) -> str:
         spec = self.spec
@@ -235,11 +249,22 @@ class ModelInfo:
             ("trained on", spec.training_data or "not stated"),
             ("values", f"{spec.dtype}, {spec.value_range[0]:g} .. {spec.value_range[1]:g}"),
             ("pixel", "size not stated" if spec.gsd is None else f"{spec.gsd:.4g} m on the ground"),
-            ("tile", f"{spec.tile_size} px, in steps of {spec.stride_multiple} px"),
+            *self._tile_rows(),
             *(("classes" if i == 0 else "", text) for i, text in enumerate(classes)),
             *(("metrics" if i == 0 else "", f"{k} {v:.4g}") for i, (k, v) in enumerate(spec.metrics.items())),
             ("licence", spec.license or "not stated"),
         ])  # fmt: skip
+
+    def _tile_rows(self) -> Iterator[Row]:
+        """What tiles must be, and how far the network looks."""
+        spec, context = self.spec, self.spec.context
+        yield "tile", f"{spec.tile_size} px, in steps of {spec.stride_multiple} px"
+        if context.pixels:
+            yield "context", f"{context.pixels} px around each tile, read beside it: the network does not pad"
+        effective = "not stated" if spec.effective_radius is None else f"{spec.effective_radius} px"
+        theoretical = "not known" if self.receptive_radius is None else f"{self.receptive_radius} px"
+        yield "radius", f"effective {effective}, theoretical {theoretical}"
+        yield "overlap", f"{self.default_overlap} px, of tiles of {self.default_tile_size} px where neither is given"
 
 
 def aligned(rows: Iterable[Row]) -> str:

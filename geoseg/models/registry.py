@@ -2,41 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from torch import nn
 
 from geoseg.errors import ModelError, ParameterError
 from geoseg.models import smp
-from geoseg.models.attention_unet import AttentionUNet
-from geoseg.models.enet import ENet
-from geoseg.models.fcn import FCN8s, FCN16s, FCN32s
 from geoseg.models.files import nearest
-from geoseg.models.options import check_options, keywords
+from geoseg.models.own import OWN, create_own
 from geoseg.models.reach import OwnNetwork
-from geoseg.models.residual_unet import ResidualUNet
-from geoseg.models.segnet import BayesianSegNet, SegNet, SegNetBasic
-from geoseg.models.unet import UNet
 from geoseg.models.vgg16 import VGG16_NETWORKS, load_vgg16
-
-_OWN: dict[str, type[OwnNetwork]] = {
-    "segnet": SegNet,
-    "segnet-basic": SegNetBasic,
-    "bayesian-segnet": BayesianSegNet,
-    "unet": UNet,
-    "residual-unet": ResidualUNet,
-    "attention-unet": AttentionUNet,
-    "fcn8s": FCN8s,
-    "fcn16s": FCN16s,
-    "fcn32s": FCN32s,
-    "enet": ENet,
-}
 
 
 def architectures() -> tuple[str, ...]:
     """All names: geoseg's own networks, and ``smp.<name>`` for each architecture of the installed SMP."""
-    return (*_OWN, *(f"smp.{name}" for name in smp.names()))
+    return (*OWN, *(f"smp.{name}" for name in smp.names()))
 
 
 def create_model(
@@ -65,7 +45,7 @@ def create_model(
     if encoder_weights is not None and encoder_weights.lower() == "none":
         encoder_weights = None
     known = name.lower().removeprefix("smp.")
-    if name.lower() in _OWN:
+    if name.lower() in OWN:
         return _create_own(name.lower(), bands, classes, encoder_weights, options)
     if known in smp.names():
         return smp.create(known, bands, classes, encoder_weights, options)
@@ -76,16 +56,14 @@ def create_model(
 
 
 def _create_own(name: str, bands: int, classes: int, encoder_weights: str | None, options: dict[str, Any]) -> nn.Module:
-    check_options(name, options, keywords(_OWN[name], leave_out=("bands", "classes")))
-    if encoder_weights is not None and not issubclass(_OWN[name], VGG16_NETWORKS):
+    if encoder_weights is not None and not issubclass(OWN[name], VGG16_NETWORKS):
         other = f"smp.{name}" if name in smp.names() else "a network of smp"
-        having = ", ".join(known for known, network in _OWN.items() if issubclass(network, VGG16_NETWORKS))
+        having = ", ".join(known for known, network in OWN.items() if issubclass(network, VGG16_NETWORKS))
         raise ModelError(
             f"{name} has no published encoder weights: set encoder_weights to none, or take {other}; of geoseg's own "
             f"networks there are some for {having}"
         )
-    factory: Callable[..., nn.Module] = _OWN[name]
-    model = factory(bands, classes, **options)
+    model = create_own(name, bands, classes, options)
     if encoder_weights is not None and isinstance(model, VGG16_NETWORKS):
         load_vgg16(model, encoder_weights, name)
     return model

@@ -1,11 +1,26 @@
-"""How much tiles overlap where the user does not say: as much as the model looks around itself."""
+"""Tiles where the user does not say: as large as a model knows them, overlapping as much as it looks around itself.
+
+Without torch.
+"""
 
 from __future__ import annotations
 
 from geoseg.config import ModelSpec
 
+DEFAULT_TILE_SIZE = 512
+
 # Overlaps are whole numbers of so manieth parts of a tile.
 _STEPS = 16
+
+
+def default_tile_size(spec: ModelSpec) -> int:
+    """Side of the tiles of a model in pixels: 512, or what it was trained on if that is larger; as its stride asks.
+
+    Args:
+        spec: Of the model.
+    """
+    multiple = spec.stride_multiple
+    return -(-max(DEFAULT_TILE_SIZE, spec.tile_size) // multiple) * multiple
 
 
 def default_overlap(spec: ModelSpec, tile_size: int) -> int:
