@@ -61,20 +61,21 @@ def refined(
     step: int = 1000,
     classes: int = 3,
     executor: Any = None,
+    device: str = "cpu",
 ) -> npt.NDArray[np.float32]:
     """An area of a scene through a refiner, so many rows at a time."""
-    scores, colours, valid = (torch.from_numpy(planes) for planes in scene)
+    scores, colours, valid = (torch.from_numpy(planes).to(device) for planes in scene)
     height, width = valid.shape
     area = Window(0, 0, height, width) if area is None else area
     around = crf.around(area, height, width)
-    refiner = StripRefiner(area, around, classes, crf, torch.device("cpu"), executor)
+    refiner = StripRefiner(area, around, classes, crf, torch.device(device), executor)
     across, found, next_row = slice(around.col_off, around.col_end), [], area.row_off
     for top in range(around.row_off, around.row_end, step):
         down = slice(top, min(top + step, around.row_end))
         for window, rows, known in refiner.add(Rows(*(p[..., down, across] for p in (scores, colours, valid)))):
             assert (window.row_off, window.col_off, window.width) == (next_row, area.col_off, area.width)
             assert torch.equal(known, valid[window.row_off : window.row_end, window.col_off : window.col_end])
-            found.append(rows.numpy())
+            found.append(rows.cpu().numpy())
             next_row = window.row_end
     assert next_row == area.row_end
     return np.concatenate(found, axis=1)

@@ -8,12 +8,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from refining import made_scene, refined
 from test_backends import OPTIONS, made, model, read, reference  # noqa: F401 - fixtures
 
 import geoseg
 from geoseg.blending.device import DeviceArithmetic
 from geoseg.blending.host import HostArithmetic
 from geoseg.blending.stored import Stored
+from geoseg.refinement import GPU_SIDE, Crf
+from geoseg.tiling import Window
 
 pytestmark = [
     pytest.mark.gpu,
@@ -62,6 +65,42 @@ def test_one_batch_size_gives_the_same_bits_again(tmp_path: Path, made: Any, mod
     options = OPTIONS | {"device": "cuda", "batch": 4}
     first, second = (read(geoseg.predict(made.scene, model, tmp_path / f"{n}.tif", **options).confidence) for n in "ab")
     np.testing.assert_array_equal(first, second)
+
+
+def test_a_gpu_refines_as_a_cpu() -> None:
+    """Over several blocks of a GPU and many more of a CPU; with holes, and a plane of uncertainty."""
+    scene = made_scene(600, 530, classes=5, planes=6)
+    host, device = (refined(scene, Crf(), step=256, classes=5, device=name) for name in ("cpu", "cuda"))
+    np.testing.assert_allclose(device, host, atol=1e-4)
+    assert (device[:5, ~scene[2]] == 0).all()
+
+
+def test_no_bit_of_a_gpu_depends_on_where_refining_is_cut() -> None:
+    scene = made_scene(700, 560)
+    whole = refined(scene, Crf(), device="cuda")
+    area = Window(100, GPU_SIDE - 3, 500, 40)
+    part = refined(scene, Crf(), area, step=77, device="cuda")
+    np.testing.assert_array_equal(part, whole[:, 100:600, GPU_SIDE - 3 : GPU_SIDE + 37])
+
+
+@pytest.mark.parametrize(("precision", "bound"), [("fp32", 0.001), ("bf16", 0.02), ("fp16", 0.02)])
+def test_a_gpu_gives_the_refined_map_of_a_cpu(
+    tmp_path: Path,
+    made: Any,  # noqa: F811
+    model: Path,  # noqa: F811
+    reference: Any,  # noqa: F811
+    precision: Any,
+    bound: float,
+) -> None:
+    options = OPTIONS | {"backend": "torch", "refine": "crf"}
+    host, device = (
+        geoseg.predict(made.scene, model, tmp_path / f"{where}.tif", **options | {"device": where, "precision": how})
+        for where, how in (("cpu", "fp32"), ("cuda", precision))
+    )
+    expected, found = read(host.labels), read(device.labels)
+    assert np.mean(expected != reference) > 0.002  # it does something
+    np.testing.assert_array_equal(found == 0, expected == 0)
+    assert np.mean((found != expected)[expected > 0]) <= bound
 
 
 @pytest.mark.skipif(torch.cuda.device_count() < 2, reason="there is one CUDA device")

@@ -13,7 +13,7 @@ from refining import made_scene, refined, slow_crf
 
 from geoseg.errors import ParameterError
 from geoseg.metrics import BoundaryScore, boundary_counts
-from geoseg.refinement import Crf, read_refinement, strips
+from geoseg.refinement import Crf, mean_field, read_refinement, strips
 from geoseg.refinement.strips import seconds_per_pixel
 from geoseg.synthetic import LEGEND, render_scene
 from geoseg.tiling import Window
@@ -34,6 +34,27 @@ def test_it_equals_a_slow_mean_field(shape: tuple[int, int], crf: Crf) -> None:
     """Most of these scenes are smaller than the halo."""
     scene = made_scene(*shape)
     np.testing.assert_allclose(refined(scene, crf), slow_crf(*scene, crf), atol=2e-6)
+
+
+@pytest.mark.parametrize("weights", [(50, 50), (50, 0), (40, 41)])
+def test_the_largest_weights_do_not_overflow(weights: tuple[float, float]) -> None:
+    crf = Crf(iterations=2, radius=2, appearance_weight=weights[0], smoothness_weight=weights[1])
+    scores, colours, valid = made_scene(12, 14)
+    scores[:, :, 6:] = np.array([1, 0, 0])[:, None, None]
+    scene = scores, colours, valid
+    found = refined(scene, crf)
+    np.testing.assert_allclose(found, slow_crf(*scene, crf), atol=2e-4)
+    np.testing.assert_allclose(found.sum(0), valid, atol=1e-6)
+
+
+def test_larger_pieces_give_the_same() -> None:
+    """As a GPU cuts them: large blocks, and one operation for each of them."""
+    scene = made_scene(40, 37)
+    expected = refined(scene, SMALL)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(strips, "SIDE", 32)
+        patch.setattr(mean_field, "_bands", lambda rows, *_: [(0, rows)])
+        np.testing.assert_allclose(refined(scene, SMALL), expected, atol=1e-6)
 
 
 def test_it_does_something() -> None:

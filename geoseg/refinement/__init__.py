@@ -3,6 +3,6 @@
 :mod:`geoseg.refinement.strips` holds the arithmetic, in torch; it is imported only where a network runs.
 """
 
-from geoseg.refinement.options import SIDE, Crf, Wanted, held_rows, read_refinement
+from geoseg.refinement.options import GPU_SIDE, SIDE, Crf, Wanted, held_rows, read_refinement
 
-__all__ = ["SIDE", "Crf", "Wanted", "held_rows", "read_refinement"]
+__all__ = ["GPU_SIDE", "SIDE", "Crf", "Wanted", "held_rows", "read_refinement"]

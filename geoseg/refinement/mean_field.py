@@ -23,6 +23,9 @@ from geoseg.refinement.options import Crf
 # From 32768 elements on torch's element-wise operations take several threads.
 _ELEMENTS = 2**15 - 1
 
+# exp() of more is no float32; messages are at most the weights together.
+_MOST = 80.0
+
 _TINY = 1e-20
 """Less than any sum that counts; what Krähenbühl's own code adds before it divides."""
 
@@ -88,9 +91,12 @@ def _iterated(
 ) -> torch.Tensor:
     """The marginals after an iteration, (K, m, m) from (K, n, n); m is n less the radius at each side."""
     found = torch.empty(own.shape, device=own.device)
+    too_much = crf.appearance_weight + crf.smoothness_weight - _MOST
     for first, end in _bands(own.shape[1], marginals.shape[2] * len(own), own.device):
         heard = _from_alike(pairs, marginals, crf.radius, (first, end)).mul_(alike[first:end])
         heard.add_(_from_near(marginals, crf, (first, end)).mul_(near[first:end]))
+        if too_much > 0:  # all classes alike: shares stay what they are
+            heard.sub_(too_much)
         raised = heard.mul_(math.log2(math.e)).exp2_().mul_(own[:, first:end])
         torch.div(raised, _summed(raised).clamp_min_(_TINY), out=found[:, first:end])
     return found
