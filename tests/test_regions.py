@@ -18,6 +18,11 @@ def planned(grid: TileGrid) -> tuple[Window, ...]:
     return plan_steps(grid, Window(0, 0, grid.height, grid.width), 8)
 
 
+def tiles_of(grid: TileGrid, region: tuple[Window, ...]) -> int:
+    rows = grid.rows.covering(region[0].row_off, region[-1].row_end)
+    return len(rows) * len(grid.cols.covering(region[0].col_off, region[0].col_end))
+
+
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     height=st.integers(1, 400), overlap=st.integers(0, 15), workers=st.integers(1, 9),
@@ -39,11 +44,7 @@ def test_regions_partition_what_is_missing(
         assert len({(w.col_off, w.width) for w in region}) == 1
         assert all(above.row_end == below.row_off for above, below in pairwise(region))
         assert size is None or len(region) <= size
-    each = [
-        len(grid.rows.covering(r[0].row_off, r[-1].row_end)) * len(grid.cols.covering(r[0].col_off, r[0].col_end))
-        for r in found.steps
-    ]
-    assert sum(each) == found.tiles + found.twice
+    assert sum(tiles_of(grid, region) for region in found.steps) == found.tiles + found.twice
 
 
 @pytest.mark.parametrize("workers", [1, 2, 4, 16])
@@ -53,6 +54,17 @@ def test_of_a_large_scene_at_most_a_twentieth_is_computed_twice(workers: int) ->
     assert 0 < found.twice <= MOST_TWICE * found.tiles or workers == 1 == len(found.steps)
     assert len(found.steps) >= workers
     assert len(found.steps) % workers == 0
+
+
+@pytest.mark.parametrize("workers", [8, 64, 200])
+def test_regions_of_a_narrow_panel_are_no_larger_than_others(workers: int) -> None:
+    """Its steps hold more rows of tiles than those of wide panels do."""
+    grid = TileGrid(100_000, 67_000, 512, 128)
+    windows = planned(grid)
+    assert len({window.height for window in windows if window.row_off == 0}) == 2
+    found = plan_regions(grid, windows, set(), workers)
+    each = [tiles_of(grid, region) for region in found.steps]
+    assert max(each) <= 1.3 * sum(each) / len(each)
 
 
 def test_every_worker_gets_a_region_where_there_are_steps_enough() -> None:

@@ -60,10 +60,11 @@ def _balanced(grid: TileGrid, areas: Sequence[Steps], whole: int, workers: int) 
     costly = max((b for b in borders if b), default=0)
     affordable = len(areas) + int(MOST_TWICE * whole / costly) if costly else len(areas)
     wanted = max(workers, affordable // workers * workers)
-    counts = [1] * len(areas)
+    tiles, counts = [_tiles(grid, area) for area in areas], [1] * len(areas)
     while sum(counts) < wanted:
-        # The area whose regions are the largest; one that has no more steps than regions cannot be cut.
-        sizes = [len(a) / n * a[0].width if len(a) > n else 0.0 for a, n in zip(areas, counts, strict=True)]
+        # The area whose regions are the largest; one that has no more steps than regions cannot be cut. Steps of a
+        # narrow panel are as large as others, but hold more rows of tiles.
+        sizes = [t / n if len(a) > n else 0.0 for t, a, n in zip(tiles, areas, counts, strict=True)]
         if not any(sizes):
             break
         counts[sizes.index(max(sizes))] += 1
