@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from geoseg.arrays import predict_array
     from geoseg.config.loading import dump_config, load_config
     from geoseg.config.training import TrainingConfig
     from geoseg.datasets import DatasetInfo, DatasetList, list_datasets, open_dataset
@@ -64,6 +65,7 @@ __all__ = [
     "make_scene",
     "open_dataset",
     "predict",
+    "predict_array",
     "predict_scenes",
     "train",
     "vectorize",
@@ -99,6 +101,7 @@ _HOME = {
     "make_scene": "geoseg.synthetic",
     "open_dataset": "geoseg.datasets",
     "predict": "geoseg.inference",
+    "predict_array": "geoseg.arrays",
     "predict_scenes": "geoseg.inference",
     "train": "geoseg.training.workflow",
     "vectorize": "geoseg.vectorization",

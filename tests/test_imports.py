@@ -21,6 +21,7 @@ LAYERS = (
     {"datasets", "rasters", "parts", "polygon_labels", "reports", "vectors", "samplers", "models", "predictors"},
     {"sources", "synthetic"},
     {"inference", "vectorization", "evaluation", "training", "inspection", "doctor", "pictures"},
+    {"arrays"},
     {"__init__", "__main__", "cli"},
 )
 LAYER_OF = {unit: number for number, units in enumerate(LAYERS) for unit in units}
@@ -31,6 +32,8 @@ TORCH_FAMILY = {
 }  # fmt: skip
 TORCH_UNITS = {"blending", "datasets", "samplers", "models", "predictors", "refinement", "sources", "training"}
 DASK_FAMILY = {"bokeh", "dask", "distributed"}
+DASK_UNITS = {"arrays", "distributed"}
+XARRAY_FAMILY = {"odc", "rioxarray", "xarray"}
 THIRD_PARTY = (
     set(),
     {"numba", "numpy", "pydantic", "yaml"},
@@ -100,7 +103,9 @@ def test_heavy_libraries_stay_where_they_belong(path: Path) -> None:
         if top in TORCH_FAMILY:
             assert unit in TORCH_UNITS, where
         elif top in DASK_FAMILY:
-            assert unit == "distributed", where
+            assert unit in DASK_UNITS, where
+        elif top in XARRAY_FAMILY:
+            assert unit == "arrays", where
         elif layer < len(THIRD_PARTY):
             assert top in THIRD_PARTY[layer], where
         elif layer == len(LAYERS) - 1:
@@ -127,7 +132,11 @@ def test_torch_is_not_loaded_where_no_network_runs(module: str) -> None:
 
 @pytest.mark.parametrize("module", ["inference.prediction", "inference.many", "distributed", "vectorization", "cli"])
 def test_dask_is_not_loaded_where_no_cluster_is_asked_for(module: str) -> None:
-    assert not loaded_by(f"import geoseg.{module}") & (DASK_FAMILY | {"tornado"})
+    assert not loaded_by(f"import geoseg.{module}") & (DASK_FAMILY | XARRAY_FAMILY | {"tornado"})
+
+
+def test_neither_torch_nor_xarray_is_loaded_with_the_unit_for_arrays() -> None:
+    assert not loaded_by("import geoseg.arrays") & (DASK_FAMILY | TORCH_FAMILY | XARRAY_FAMILY)
 
 
 def test_public_names_are_all_there() -> None:

@@ -94,7 +94,7 @@ def warn_if_unlike_training(
         value_range: Scene values that stand for the model's full range.
     """
     _warn_gsd(scene, spec)
-    _warn_values(scene, sample, spec, value_range)
+    warn_of_values(scene, sample, spec, value_range)
 
 
 def _warn_gsd(scene: Scene, spec: ModelSpec) -> None:
@@ -114,7 +114,8 @@ def _warn_gsd(scene: Scene, spec: ModelSpec) -> None:
         )  # fmt: skip
 
 
-def _warn_values(scene: Scene, sample: Pixels, spec: ModelSpec, value_range: tuple[float, float] | None) -> None:
+def warn_of_values(scene: Scene, sample: Pixels, spec: ModelSpec, value_range: tuple[float, float] | None) -> None:
+    """Log a warning for values far from the model's training data; see :func:`warn_if_unlike_training`."""
     values = sample.values[sample.present].astype(np.float64)
     if not values.size:
         return

@@ -131,8 +131,26 @@ def compute_steps(
         watch: Told how long the stages of the pipeline were busy.
         whole: Whether the run knows the parts of all other steps; else seams to them are left to be counted.
     """
+    pipeline = pipeline_of(job, predictor, watch)
+    counter = SeamCounter(job.grid, job.settings.blend)
+    for area, missing in missing_areas(steps, run.done):
+        sink = PartSink(
+            run, missing, len(job.planes), job.legend, counter, tell, clipped=job.gsd is None,
+            open_below=None if whole else job.area.row_off,
+        )  # fmt: skip
+        pipeline.run(area, sink.write)
+
+
+def pipeline_of(job: Job, predictor: Predictor, watch: Stopwatch) -> Pipeline:
+    """What all areas of a job share.
+
+    Args:
+        job: What is computed.
+        predictor: Its network.
+        watch: Told how long the stages were busy.
+    """
     settings = job.settings
-    pipeline = Pipeline(
+    return Pipeline(
         scene=job.source,
         predictor=predictor,
         grid=job.grid,
@@ -144,13 +162,6 @@ def compute_steps(
         watch=watch,
         refining=None if job.crf is None else Refining(job.crf, job.stats[0]),
     )
-    counter = SeamCounter(job.grid, settings.blend)
-    for area, missing in missing_areas(steps, run.done):
-        sink = PartSink(
-            run, missing, len(job.planes), job.legend, counter, tell, clipped=job.gsd is None,
-            open_below=None if whole else job.area.row_off,
-        )  # fmt: skip
-        pipeline.run(area, sink.write)
 
 
 def changed_labels(job: Job, predictor: Predictor) -> float | None:

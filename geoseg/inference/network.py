@@ -36,13 +36,7 @@ class Networks:
         Raises:
             GeosegError: The model, the backend or the device does not do.
         """
-        settings = job.settings
-        key = (
-            tuple(m.sha256 for m in job.models), job.stats, network_dtype(job.source), job.grid.input_size,
-            settings.backend, settings.precision, settings.device, settings.tta, settings.scales, settings.mc_samples,
-            # Calibrated on the tiles of a scene, it is the network of that scene.
-            str(job.source.identity) if settings.precision == "int8" else None,
-        )  # fmt: skip
+        settings, key = job.settings, network_key(job)
         if key not in self._ready:
             if settings.precision == "int8":
                 self.close()  # those of other scenes are not needed again
@@ -55,6 +49,17 @@ class Networks:
         for predictor in self._ready.values():
             predictor.close()
         self._ready.clear()
+
+
+def network_key(job: Job) -> tuple[object, ...]:
+    """What the network of a job is made from: jobs with the same share it."""
+    settings = job.settings
+    return (
+        tuple(m.sha256 for m in job.models), job.stats, network_dtype(job.source), job.grid.input_size,
+        settings.backend, settings.precision, settings.device, settings.tta, settings.scales, settings.mc_samples,
+        # Calibrated on the tiles of a scene, it is the network of that scene.
+        str(job.source.identity) if settings.precision == "int8" else None,
+    )  # fmt: skip
 
 
 def load_network(job: Job, options: NetworkOptions) -> Predictor:
