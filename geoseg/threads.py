@@ -11,6 +11,9 @@ from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
+SCENE_THREAD = "scene "
+"""What the name of a thread begins with that works on one scene of many; its name follows."""
+
 
 class Stopwatch:
     """Adds up how long each stage of a job was busy; each stage runs in one thread.

@@ -19,6 +19,7 @@ from geoseg.distributed import Cluster, Report, flights, open_crew
 from geoseg.distributed.crew import Crew
 from geoseg.distributed.flights import Flights
 from geoseg.distributed.posts import share_of
+from geoseg.distributed.seats import PER_WORKER
 from geoseg.errors import ClusterError
 
 
@@ -57,7 +58,7 @@ def test_each_worker_opens_once_and_few_tasks_are_under_way(
         found = reports(crew, opening, *range(60))
         assert values(found) == {n: 2 * n for n in range(60)}
         again = reports(crew, opening, *range(5))
-    assert most == [2 * flights.PER_WORKER]
+    assert most == [2 * PER_WORKER]
     assert len({report.worker for report in found.values()}) == 2
     used = Counter(report.worker for report in found.values()).keys() | {r.worker for r in again.values()}
     assert set(opening.noted("opened")) == used

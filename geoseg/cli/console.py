@@ -18,6 +18,7 @@ from os import PathLike
 from pathlib import Path
 
 from geoseg.errors import GeosegError
+from geoseg.threads import SCENE_THREAD
 
 log = logging.getLogger("geoseg")
 
@@ -48,6 +49,8 @@ class _StderrHandler(logging.Handler):
         if record.name.startswith("rasterio") and not state.debug:
             return
         text = record.getMessage()
+        if (record.threadName or "").startswith(SCENE_THREAD):  # one of several that are under way at once
+            text = f"{(record.threadName or '').removeprefix(SCENE_THREAD)}: {text}"
         write_stderr(f"{record.levelname.lower()}: {one_line(text)}" if record.levelno >= logging.WARNING else text)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -34,7 +35,7 @@ from geoseg.cli.options import (
     parse_range,
     parse_window,
 )
-from geoseg.cli.progress import duration, progress_bar
+from geoseg.cli.progress import ProgressBars, duration, progress_bar
 
 if TYPE_CHECKING:
     from geoseg.inference import Estimate, Prediction
@@ -240,15 +241,18 @@ def _predict_many(scenes: list[str], models: Any, output: Path | None, options: 
 
     failed: list[str] = []
     records: list[object] = []
-    for outcome in geoseg.predict_scenes(scenes, models, output, progress=progress_bar, **options):
-        if outcome.prediction is None:
-            error = outcome.error or geoseg.GeosegError("no reason was given")
-            records.append({"scene": outcome.scene, "error": _fail(failed, outcome.scene, error)})
-            continue
-        records.append({"scene": outcome.scene, "prediction": outcome.prediction})
-        if not json:
-            _summarize(outcome.prediction)
-            console.print_result(str(outcome.prediction.labels))
+    with closing(
+        geoseg.predict_scenes(scenes, models, output, progress=ProgressBars().open, **options)
+    ) as outcomes:  # else Ctrl-C would leave those that are under way
+        for outcome in outcomes:
+            if outcome.prediction is None:
+                error = outcome.error or geoseg.GeosegError("no reason was given")
+                records.append({"scene": outcome.scene, "error": _fail(failed, outcome.scene, error)})
+                continue
+            records.append({"scene": outcome.scene, "prediction": outcome.prediction})
+            if not json:
+                _summarize(outcome.prediction)
+                console.print_result(str(outcome.prediction.labels))
     _conclude(failed, records, json)
 
 

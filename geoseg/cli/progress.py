@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from geoseg.cli.console import CLEAR_LINE, log, state
+from geoseg.tiling import Progress
 
 _BAR_WIDTH = 30
 _REDRAW_SECONDS = 0.1
@@ -18,13 +20,16 @@ _MEGA = 1e6
 class ProgressBar:
     """Takes (pixels done, pixels in total) and shows share, rate and time left on stderr.
 
-    Args:
+    Attributes:
         label: What is going on.
+
+    Args:
+        label: At first.
         clock: Seconds, monotonic.
     """
 
     def __init__(self, label: str, clock: Callable[[], float] = time.monotonic) -> None:
-        self._label = label
+        self.label = label
         self._clock = clock
         self._begin = self._shown = clock()
         self._first: tuple[float, int] | None = None
@@ -32,9 +37,7 @@ class ProgressBar:
 
     def __call__(self, done: int, total: int) -> None:
         """Note that ``done`` of ``total`` pixels are finished."""
-        now = self._clock()
-        self._first = self._first or (now, done)
-        self._done = done
+        now = self.note(done)
         terminal = sys.stderr.isatty()
         if now - self._shown < (_REDRAW_SECONDS if terminal else _LINE_SECONDS):
             return
@@ -42,11 +45,18 @@ class ProgressBar:
         if terminal:
             filled = _BAR_WIDTH * done // max(total, 1)
             bar = "#" * filled + "-" * (_BAR_WIDTH - filled)
-            sys.stderr.write(f"{CLEAR_LINE}{self._label} [{bar}] {self._figures(now, done, total)}")
+            sys.stderr.write(f"{CLEAR_LINE}{self.label} [{bar}] {self._figures(now, done, total)}")
             sys.stderr.flush()
             state.line_open = True
         else:
-            log.info("%s %s", self._label, self._figures(now, done, total))
+            log.info("%s %s", self.label, self._figures(now, done, total))
+
+    def note(self, done: int) -> float:
+        """Show nothing yet; gives the time."""
+        now = self._clock()
+        self._first = self._first or (now, done)
+        self._done = done
+        return now
 
     def _figures(self, now: float, done: int, total: int) -> str:
         text = f"{100 * done // max(total, 1)} %"
@@ -68,7 +78,7 @@ class ProgressBar:
             now = self._clock()
             rate = self._rate(now, self._done)
             told = "" if rate is None else f", {rate / _MEGA:.2f} Mpx/s"
-            log.info("%s: %.2f Mpx in %s%s", self._label, self._done / _MEGA, duration(now - self._begin), told)
+            log.info("%s: %.2f Mpx in %s%s", self.label, self._done / _MEGA, duration(now - self._begin), told)
 
 
 @contextmanager
@@ -81,6 +91,51 @@ def progress_bar(label: str) -> Iterator[ProgressBar]:
         bar.close(finished=False)
         raise
     bar.close(finished=True)
+
+
+class ProgressBars:
+    """Of scenes, several of which may be under way at once: then one bar tells of all that were begun.
+
+    Args:
+        clock: Seconds, monotonic.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._far: dict[object, tuple[int, int]] = {}
+        self._under_way = 0
+        self._all: ProgressBar | None = None
+
+    @contextmanager
+    def open(self, label: str) -> Iterator[Progress]:
+        """A bar for a scene; may be used from several threads, for a scene each."""
+        bar, key = ProgressBar(label, self._clock), object()
+
+        def tell(done: int, total: int) -> None:
+            with self._lock:
+                self._far[key] = (done, total)
+                self._show(bar, done, total)
+
+        with self._lock:
+            self._under_way += 1
+        finished = False
+        try:
+            yield tell
+            finished = True
+        finally:
+            with self._lock:
+                self._under_way -= 1
+                bar.close(finished=finished)
+
+    def _show(self, bar: ProgressBar, done: int, total: int) -> None:
+        if self._under_way == 1 and self._all is None:
+            bar(done, total)
+            return
+        bar.note(done)
+        self._all = self._all or ProgressBar("", self._clock)
+        self._all.label = f"{self._under_way} scene{'s' if self._under_way > 1 else ''}"
+        self._all(sum(done for done, _ in self._far.values()), sum(total for _, total in self._far.values()))
 
 
 def duration(seconds: float) -> str:

@@ -16,11 +16,12 @@ from geoseg.distributed.clusters import Cluster
 from geoseg.distributed.duties import Opening, Report
 from geoseg.distributed.flights import Event, Flights
 from geoseg.distributed.posts import Ground, Post, introduce
+from geoseg.distributed.seats import Claim, Seats
 from geoseg.errors import ClusterError
 from geoseg.wording import listed
 
 if TYPE_CHECKING:
-    from distributed import Client
+    from distributed import Client, WorkerPlugin
 
 _log = logging.getLogger("geoseg")
 
@@ -28,11 +29,18 @@ WORKER_SECONDS = 300
 """How long the first worker may take to come: a batch system starts jobs one by one."""
 
 _FORGET_SECONDS = 10.0
+_ASKED = 3
 _LISTED = 3
 
 
 class Crew:
     """The workers of a cluster. Made by :func:`~geoseg.distributed.open_crew`; jobs may use it from several threads.
+
+    Attributes:
+        left_out: Workers that get no more tasks.
+        heard: When each worker last gave a sign of life, to any job.
+        seats: How many tasks may be under way, of all jobs together.
+        stopped: Whether all jobs are to end.
 
     Args:
         client: Connected.
@@ -49,13 +57,18 @@ class Crew:
         self.cluster = cluster
         self.own = cores is not None
         self.left_out: set[str] = set()
+        self.heard: dict[str, float] = {}
+        self.seats = Seats()
+        self.stopped = False
+        self._claims: dict[str, Claim] = {}
+        self._leaving = threading.Lock()
         self._ground = f"geoseg-{secrets.token_hex(8)}"
         self._plugin = Ground(cores, cluster.workers or 1, gpus)
 
     def __enter__(self) -> Crew:
         self._await_workers()
         self._check_versions()
-        self.client.register_plugin(self._plugin, name=self._ground)
+        self._register(self._plugin, self._ground)
         return self
 
     def __exit__(
@@ -70,9 +83,15 @@ class Crew:
             ClusterError: The scheduler does not answer.
         """
         try:
-            return frozenset(self.client.nthreads()) - self.left_out
+            found = frozenset(self.client.nthreads()) - self.left_out
         except (OSError, RuntimeError, ValueError, AttributeError) as error:
             raise self.lost() from error
+        self.seats.fit(len(found))
+        return found
+
+    def stop(self) -> None:
+        """Let all jobs end by :class:`~geoseg.threads.Abandoned`, in whatever thread they are."""
+        self.stopped = True
 
     def lost(self) -> ClusterError:
         """The error for a scheduler that is gone."""
@@ -80,13 +99,24 @@ class Crew:
         return ClusterError(f"the scheduler of {where} is lost; what is finished is kept, run the same command again")
 
     @contextmanager
-    def posted(self, opening: Opening) -> Iterator[str]:
-        """Let workers know a job while the block runs; gives its name."""
+    def posted(self, opening: Opening, claim: Claim | None = None) -> Iterator[str]:
+        """Let workers know a job while the block runs; gives its name.
+
+        Args:
+            opening: The job.
+            claim: What :attr:`seats` admitted it with, where other jobs run beside it.
+
+        Raises:
+            ClusterError: The scheduler does not answer.
+        """
         name = f"geoseg-{secrets.token_hex(8)}"
+        if claim is not None:
+            self._claims[name] = claim
         try:
-            self.client.register_plugin(Post(name, self._ground, opening), name=name)
+            self._register(Post(name, self._ground, opening), name)
             yield name
         finally:
+            self._claims.pop(name, None)
             self._forget(name)
 
     def perform(self, post: str, items: deque[Any], *, everywhere: bool = False) -> Iterator[Event]:
@@ -99,8 +129,9 @@ class Crew:
 
         Raises:
             ClusterError: The scheduler is lost, or no worker is left.
+            Abandoned: The crew was stopped.
         """
-        flights = Flights(self, post, items)
+        flights = Flights(self, post, items, self._claims.get(post) or self.seats.claim())
         try:
             if everywhere:
                 flights.send_everywhere(items.popleft())
@@ -119,9 +150,10 @@ class Crew:
 
     def leave_out(self, worker: str, why: str) -> None:
         """Give a worker no more tasks; start it anew where it is ours."""
-        if worker in self.left_out:
-            return
-        self.left_out.add(worker)
+        with self._leaving:
+            if worker in self.left_out:
+                return
+            self.left_out.add(worker)
         _log.warning("worker %s is left out: %s", worker, why)
         if self.own:
             with suppress(OSError, RuntimeError, ValueError, TimeoutError):
@@ -149,6 +181,24 @@ class Crew:
                 f"geoseg is {__version__} here but not on {_some(bad)}; install one version everywhere, or give "
                 "--allow-mixed (allow_mixed=True)"
             )
+
+    def _register(self, plugin: WorkerPlugin, name: str) -> None:
+        """Give a plugin to all workers.
+
+        The scheduler keeps it for those that come later before it asks those that are there; one that is lost on the
+        way makes it complain, and is asked no more.
+
+        Raises:
+            ClusterError: The scheduler does not answer.
+        """
+        for _ in range(_ASKED):
+            try:
+                self.client.register_plugin(plugin, name=name)
+            except OSError as error:
+                lost = error
+            else:
+                return
+        raise self.lost() from lost
 
     def _forget(self, plugin: str) -> None:
         """Take a plugin from all workers; one that is cut off would be waited for for ever."""

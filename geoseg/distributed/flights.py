@@ -15,13 +15,12 @@ from distributed import Future, KilledWorker
 
 from geoseg.distributed.duties import Failure, Report
 from geoseg.distributed.posts import STARTED, key_of, perform
+from geoseg.distributed.seats import Claim
 from geoseg.errors import ClusterError
+from geoseg.threads import Abandoned
 
 if TYPE_CHECKING:
     from geoseg.distributed.crew import Crew
-
-PER_WORKER = 2
-"""Tasks under way for each worker: one that runs, and one that waits for it."""
 
 LOOK_SECONDS = 1.0
 """How often the workers are looked at."""
@@ -77,21 +76,23 @@ class _Flight:
 
 
 class Flights:
-    """All tasks of one job that are under way; used by one thread.
+    """All tasks of one job that are under way; used by one thread, beside those of other jobs in theirs.
 
     Args:
         crew: The workers.
         post: Name of the job.
         items: Descriptions of the tasks, taken from the left; more may be added while :meth:`events` goes on.
+        claim: What says how many may be under way.
     """
 
-    def __init__(self, crew: Crew, post: str, items: deque[Any]) -> None:
+    def __init__(self, crew: Crew, post: str, items: deque[Any], claim: Claim) -> None:
         self._crew, self._client, self._post, self._items = crew, crew.client, post, items
         self._flights: dict[str, _Flight] = {}
         self._again: deque[tuple[Any, int, str | None]] = deque()  # item, how often it was sent, who shall not have it
         self._inbox: queue.SimpleQueue[tuple[str, str | None, Any]] = queue.SimpleQueue()
-        self._heard: dict[str, float] = {}
+        self._claim = claim
         self._longest = 0.0
+        self._left_out = frozenset(crew.left_out)
         self._workers = crew.workers()
         self._looked = self._peopled = time.monotonic()
         self._pinned = False
@@ -102,10 +103,12 @@ class Flights:
 
         Raises:
             ClusterError: The scheduler is lost, or no worker is left.
+            Abandoned: The crew was stopped.
         """
         while self._again or self._items or self._flights:
-            while (self._again or self._items) and len(self._flights) < PER_WORKER * len(self._workers):
-                self._send(*(self._again.popleft() if self._again else (self._items.popleft(),)))
+            if self._crew.stopped:
+                raise Abandoned
+            self._send_some()
             with suppress(queue.Empty):
                 key, worker, what = self._inbox.get(timeout=LOOK_SECONDS)
                 if key in self._flights:
@@ -118,18 +121,35 @@ class Flights:
         """One task to each worker, and to no other."""
         self._pinned = True
         for worker in sorted(self._workers):
+            self._claim.take(self._wake, anyway=True)
             self._send(item, 0, None, frozenset({worker}))
 
     def cancel(self) -> None:
         """Nobody wants what is still under way."""
-        futures = [flight.future for flight in self._flights.values()]
-        self._flights.clear()
+        futures = [self._over(key).future for key in list(self._flights)]
+        self._claim.rest()
         if self._client.status != "running":  # with the scheduler went what was under way
             return
         with suppress(Exception):
             if futures:
                 self._client.cancel(futures, force=True)
             self._client.unsubscribe_topic(self._post)
+
+    def _send_some(self) -> None:
+        """As many as there are seats for."""
+        while (self._again or self._items) and self._claim.take(self._wake):
+            self._send(*(self._again.popleft() if self._again else (self._items.popleft(),)))
+        if not (self._again or self._items):
+            self._claim.rest()
+
+    def _over(self, key: str) -> _Flight:
+        """Nothing more is awaited of a task."""
+        self._claim.give()
+        return self._flights.pop(key)
+
+    def _wake(self) -> None:
+        """Called in any thread: there may be a seat."""
+        self._inbox.put(("", None, None))
 
     def _hear(self, event: tuple[float, Any]) -> None:
         """Called in Dask's thread."""
@@ -154,7 +174,7 @@ class Flights:
         if values != [STARTED]:
             self._longest = max(self._longest, now - flight.alive)
             yield Event(flight.item, told=values)
-        flight.worker, flight.alive, self._heard[worker] = worker, now, now
+        flight.worker, flight.alive, self._crew.heard[worker] = worker, now, now
 
     def _landed(self, key: str) -> Iterator[Event]:
         flight = self._flights[key]
@@ -162,8 +182,8 @@ class Flights:
         if report is None:  # its result was lost with a worker, and is made again
             flight.future.add_done_callback(lambda _: self._inbox.put((key, None, None)))
             return
-        del self._flights[key]
-        self._heard[report.worker] = time.monotonic()
+        self._over(key)
+        self._crew.heard[report.worker] = time.monotonic()
         failure = report.failure
         if failure is not None and failure.kind == _KILLED and self._is_bystander(flight):
             self._again.append((flight.item, flight.tries + 1, None))
@@ -219,7 +239,7 @@ class Flights:
             )
         for key, flight in list(self._flights.items()):
             if flight.allowed is not None and not flight.allowed & self._workers:
-                del self._flights[key]
+                self._over(key)
                 if self._pinned:
                     text = "the worker is gone"
                     yield Event(flight.item, report=Report(min(flight.allowed), failure=Failure("Gone", text)))
@@ -228,18 +248,20 @@ class Flights:
         yield from self._overdue(now)
 
     def _overdue(self, now: float) -> Iterator[Event]:
-        """Give up workers that hang, and give what they have to others."""
+        """Give up workers that hang, and give what they have to others; also those that another job has given up."""
         limit = self._limit()
         late = {key: flight for key, flight in self._flights.items() if now - flight.alive > limit}
-        if not late:
+        out = self._crew.left_out - self._left_out
+        if not late and not out:
             return
+        self._left_out |= out
         for worker, keys in self._client.processing().items():
-            if any(self._hangs(late[key], worker, now, limit) for key in keys if key in late):
+            if worker in out or any(self._hangs(late[key], worker, now, limit) for key in keys if key in late):
                 self._crew.leave_out(worker, f"no sign of life for {limit:.0f} s")
                 self._workers -= {worker}
                 for key in keys:
                     if key in self._flights:
-                        yield from self._taken_back(self._flights.pop(key), worker, limit)
+                        yield from self._taken_back(self._over(key), worker, limit)
 
     def _hangs(self, flight: _Flight, worker: str, now: float, limit: float) -> bool:
         """Whether it is the worker that makes a task late; it may have got it just now, or be busy with another."""
@@ -248,7 +270,7 @@ class Flights:
         if flight.assigned != worker:
             flight.assigned, flight.alive = worker, now
             return False
-        return now - self._heard.get(worker, 0.0) > limit
+        return now - self._crew.heard.get(worker, 0.0) > limit
 
     def _taken_back(self, flight: _Flight, worker: str, limit: float) -> Iterator[Event]:
         with suppress(Exception):

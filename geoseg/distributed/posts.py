@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections import deque
 from contextlib import ExitStack
 from typing import Any
 
@@ -31,7 +32,7 @@ class Ground(WorkerPlugin):
     def setup(self, worker: Worker) -> None:
         """Take a share of the machine before anything is loaded that counts cores or GPUs."""
         self.lock = threading.Lock()
-        self.over = False
+        self._over: deque[ExitStack | Place] = deque()
         self.place = Place(worker.address, not worker.address.startswith("inproc"), worker.state.nthreads)
         if self._cores is None or not self.place.alone or not isinstance(worker.name, int):
             return
@@ -41,10 +42,19 @@ class Ground(WorkerPlugin):
 
     def teardown(self, worker: Worker) -> None:  # noqa: ARG002 - the signature is Dask's
         """Give back what was kept, now or at the end of the task that still uses it."""
-        self.over = True
-        if self.lock.acquire(blocking=False):
+        self.close(self.place)
+
+    def close(self, what: ExitStack | Place) -> None:
+        """Close something, now or at the end of the task that runs, whichever job that is of."""
+        self._over.append(what)
+        self.close_over()
+
+    def close_over(self) -> None:
+        """Close what is over, unless a task runs: that calls this at its end."""
+        while self._over and self.lock.acquire(blocking=False):
             try:
-                self.place.close()
+                while self._over:
+                    self._over.popleft().close()
             finally:
                 self.lock.release()
 
@@ -72,12 +82,7 @@ class Post(WorkerPlugin):
     def teardown(self, worker: Worker) -> None:
         """Close what is open, now or at the end of the task that still uses it."""
         self._over = True
-        lock = _ground(worker, self._ground).lock
-        if lock.acquire(blocking=False):  # else the task that holds it sees that it is over
-            try:
-                self._stack.close()
-            finally:
-                lock.release()
+        _ground(worker, self._ground).close(self._stack)
 
     def perform(self, token: str, item: Any) -> Report:
         """Do one task; an error becomes a report."""
@@ -90,19 +95,18 @@ class Post(WorkerPlugin):
             task = worker.state.tasks.get(key)
             return not self._over and task is not None and task.state in ("executing", "long-running")
 
-        with ground.lock:
-            try:
+        try:
+            with ground.lock:
+                if self._over:  # while it waited for a task of another job
+                    return Report(worker.address, failure=Failure("LookupError", f"{self.name} is over"))
                 tell([STARTED])
                 if self._duty is None:
                     self._duty = self._stack.enter_context(self._opening.open(ground.place))
                 return Report(worker.address, self._duty(item, tell, wanted))
-            except Exception as error:  # noqa: BLE001 - told to the client, who judges it
-                return Report(worker.address, failure=Failure.of(error))
-            finally:
-                if self._over:
-                    self._stack.close()
-                if ground.over:
-                    ground.place.close()
+        except Exception as error:  # noqa: BLE001 - told to the client, who judges it
+            return Report(worker.address, failure=Failure.of(error))
+        finally:
+            ground.close_over()
 
 
 def key_of(post: str, token: str) -> str:

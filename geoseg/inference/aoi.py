@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import re
+import threading
 import warnings
 from collections.abc import Callable
 from contextlib import suppress
@@ -33,6 +34,8 @@ from geoseg.inference.places import (
 )
 
 _log = logging.getLogger("geoseg")
+
+_listening = threading.Lock()  # what warnings are caught with belongs to all threads, and scenes may have one each
 
 Polygons = npt.NDArray[np.object_]
 _DEVIATION = 0.05
@@ -157,7 +160,7 @@ def _holds_pole(crs: CRS, own: CRS, grid: Grid, sign: int, margin: float) -> boo
 
 def _read(name: str, layer: str, near: Bounds | None) -> Polygons:
     """(N,) geometries, those that lie near only."""
-    with warnings.catch_warnings(record=True) as said:
+    with _listening, warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         try:
             _, _, wkb, _ = pyogrio.raw.read(name, layer=layer, columns=[], force_2d=True, bbox=near)

@@ -52,8 +52,15 @@ def check_outputs(job: Job, run: Run | None, overwrite: bool) -> None:
         check_output(path, overwrite or own, sidecars=not goes_on)
 
 
-def assemble(job: Job, run: Run, tags: Mapping[str, str], overwrite: bool) -> None:
+def assemble(job: Job, run: Run, tags: Mapping[str, str], overwrite: bool, carry_on: Callable[[], None]) -> None:
     """Write the outputs that are not there yet, each under its name only when it is complete; the labels last.
+
+    Args:
+        job: Names them.
+        run: Its parts, all of them.
+        tags: What the outputs say of themselves.
+        overwrite: Whether older outputs may be replaced.
+        carry_on: Called now and then; may raise, and nothing half is left.
 
     Raises:
         OutputError: The disk does not take them, or a part is damaged.
@@ -81,6 +88,7 @@ def assemble(job: Job, run: Run, tags: Mapping[str, str], overwrite: bool) -> No
                 )
                 targets.append(_confidence_into(writer, job, run))
         for step, window in _windows(job) if targets else ():
+            carry_on()
             valid = _final_validity(job, window)
             for put in targets:
                 put(step, valid, window)

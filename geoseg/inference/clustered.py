@@ -6,6 +6,7 @@ import logging
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,7 @@ from geoseg.threads import Stopwatch
 
 if TYPE_CHECKING:  # Dask comes with it
     from geoseg.distributed.crew import Crew
+    from geoseg.distributed.seats import Claim
 
 _log = logging.getLogger("geoseg")
 
@@ -54,23 +56,40 @@ def _gpus(cluster: Cluster, settings: Settings) -> int:
     return this_machine().cuda
 
 
+@dataclass
+class _Shared:
+    """What jobs on the same workers have in common.
+
+    Attributes:
+        memory: Bytes that were found to be there for one of them.
+        acquainted: Whether all workers have been asked what they would compute; no two jobs begin before they were.
+    """
+
+    memory: float = 0
+    acquainted: bool = False
+
+
 class Clustered:
     """Computes on the workers of a crew; see :class:`~geoseg.inference.computing.Computing`."""
 
-    def __init__(self, crew: Crew) -> None:
-        self._crew = crew
+    def __init__(self, crew: Crew, shared: _Shared | None = None, claim: Claim | None = None) -> None:
+        self.crew = crew
+        self._shared, self._claim = shared or _Shared(), claim
         self._posts = ExitStack()
         self._post = self._digest = ""
-        self._acquainted = False
+
+    def beside(self, claim: Claim) -> Clustered:
+        """Another that computes on the same workers at the same time, in another thread."""
+        return Clustered(self.crew, self._shared, claim)
 
     def prepare(self, job: Job, scenes: Files) -> NetworkFacts:
         """Let workers open the scene and load the network; where that is new to them, all of them."""
         self._posts.close()
-        if self._crew.own:
+        if self.crew.own:
             self._require_memory(job)
-        self._post = self._posts.enter_context(self._crew.posted(Order.of(job, scenes)))
-        found = introductions(self._crew, self._post, Introduction(), all_of_them=not self._acquainted)
-        self._acquainted = True
+        self._post = self._posts.enter_context(self.crew.posted(Order.of(job, scenes), self._claim))
+        found = introductions(self.crew, self._post, Introduction(), all_of_them=not self._shared.acquainted)
+        self._shared.acquainted = True
         first = found[min(found)]
         fingerprint = job.fingerprint(first["identity"])
         for worker, value in found.items():
@@ -86,17 +105,30 @@ class Clustered:
 
     def compute(self, job: Job, run: Run, tell: Tell, watch: Stopwatch) -> None:
         """Give out what is missing and take the parts over as they appear."""
-        workers = max(1, len(self._crew.workers()))
-        plan = plan_regions(job.grid, job.steps, run.done, workers, self._crew.cluster.region_parts)
+        try:
+            self._compute(job, run, tell, watch)
+        finally:
+            self._settle()
+
+    def close(self) -> None:
+        """Let the workers forget the job."""
+        self._settle()
+        self._posts.close()
+
+    def _compute(self, job: Job, run: Run, tell: Tell, watch: Stopwatch) -> None:
+        workers = max(1, len(self.crew.workers()))
+        plan = plan_regions(job.grid, job.steps, run.done, workers, self.crew.cluster.region_parts)
         if not plan.steps:
             return
+        if self._claim is not None:
+            self._claim.plan(len(plan.steps))
         _log.info(
             "%d regions for %d workers; %.1f %% of the tiles are computed twice",
             len(plan.steps), workers, 100 * plan.twice / plan.tiles,
         )  # fmt: skip
-        tally, mixed = Tally(), self._crew.cluster.allow_mixed
+        tally, mixed = Tally(), self.crew.cluster.allow_mixed
         tasks = deque(Region(run.id, steps, self._digest, mixed) for steps in plan.steps)
-        for event in self._crew.perform(self._post, tasks):
+        for event in self.crew.perform(self._post, tasks):
             if event.told is not None:
                 _take(run, [event.told], tell)
             elif event.report is not None:
@@ -107,22 +139,25 @@ class Clustered:
                     watch.seconds[stage] += seconds / workers
         tally.raise_failed(len(run.done), len(job.steps), run.folder)
 
-    def close(self) -> None:
-        """Let the workers forget the job."""
-        self._posts.close()
+    def _settle(self) -> None:
+        """Other jobs may have the seat that was kept for this one."""
+        if self._claim is not None:
+            self._claim.settle()
 
     def _require_memory(self, job: Job) -> None:
-        count = self._crew.cluster.workers or 1
+        count = self.crew.cluster.workers or 1
         needed = count * (estimate_cost(job, None).memory - used_memory())
-        require_memory(needed, f"prediction with {count} workers", "give fewer --workers, or a smaller --tile-size")
+        if needed > self._shared.memory:  # else workers may be using it this moment
+            require_memory(needed, f"prediction with {count} workers", "give fewer --workers, or a smaller --tile-size")
+            self._shared.memory = needed
 
     def _compared(self, fingerprint: Mapping[str, object]) -> dict[str, object]:
-        return comparable(fingerprint, MIXABLE if self._crew.cluster.allow_mixed else ())
+        return comparable(fingerprint, MIXABLE if self.crew.cluster.allow_mixed else ())
 
     def _changed(self, settings: Settings) -> float | None:
         if not settings.measures_precision:
             return None
-        report: Report = self._crew.once(self._post, Comparison())
+        report: Report = self.crew.once(self._post, Comparison())
         if report.failure is not None:
             raise raised(report.failure.kind, f"worker {report.worker}: {report.failure}")
         return tell_changed(report.value)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import glob
 import logging
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,11 +13,13 @@ from typing import Unpack
 
 from geoseg.distributed import split_choices
 from geoseg.errors import MissingFileError, ParameterError
+from geoseg.inference.computing import Computing
 from geoseg.inference.job import find_models
 from geoseg.inference.outputs import default_output, is_output
 from geoseg.inference.prediction import AllChoices, Models, Prediction, open_computing, predict_with
 from geoseg.inference.settings import Settings
 from geoseg.rasters import CONFIDENCE_SUFFIX, LABELS_SUFFIX
+from geoseg.threads import Abandoned
 from geoseg.tiling import Progress
 
 _log = logging.getLogger("geoseg")
@@ -26,6 +28,8 @@ SCENE_SUFFIXES = (".tif", ".tiff", ".vrt", ".jp2", ".png", ".jpg", ".jpeg", ".im
 """What is taken for a scene in a folder."""
 
 _GLOB = "*?["
+
+_Place = tuple[str, Path]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +71,7 @@ def predict_scenes(
     resume: bool = True,
     progress: Callable[[str], AbstractContextManager[Progress | None]] | None = None,
     **choices: Unpack[AllChoices],
-) -> Iterator[Outcome]:
+) -> Generator[Outcome]:
     """Map many scenes, a map each. A scene that fails is an :class:`Outcome` with its error, and the rest go on.
 
     Args:
@@ -76,8 +80,11 @@ def predict_scenes(
         folder: Where the maps go; default is beside each scene.
         overwrite: Replace existing outputs.
         resume: Go on with what interrupted runs left.
-        progress: For a scene a context that is told pixels done and in total.
+        progress: For a scene a context that is told pixels done and in total. On a cluster several are open at once,
+            each in a thread of its own.
         **choices: As for :func:`geoseg.predict`.
+
+    On a cluster as many scenes are under way at once as fill its workers.
 
     Yields:
         Outcomes in order, as they come about.
@@ -86,20 +93,38 @@ def predict_scenes(
         GeosegError: What concerns all scenes: a setting, a model, the folder, two scenes with one output.
     """
     cluster, rest = split_choices(choices)
-    settings = Settings.of(rest)
-    find_models(model)
+    settings, models = Settings.of(rest), find_models(model)
     places = _places(find_scenes(scenes), folder)
+
+    def outcome(computing: Computing, place: _Place, carry_on: Callable[[], None]) -> Outcome:
+        scene, output = place
+        with nullcontext() if progress is None else progress(scene) as told:
+            made = partial(predict_with, computing, scene, models, output, settings, overwrite, resume, told, carry_on)
+            return _outcome(scene, made)
+
     with open_computing(cluster, settings) as computing:
-        for scene, output in places:
-            with nullcontext() if progress is None else progress(scene) as told:
-                yield _outcome(
-                    scene, partial(predict_with, computing, scene, model, output, settings, overwrite, resume, told)
-                )
+        if cluster.named and settings.precision != "int8":
+            yield from _abreast(computing, places, outcome)
+        else:  # a network in int8 is calibrated on a scene, and gives way to that of the next one
+            for place in places:
+                yield outcome(computing, place, lambda: None)
+
+
+def _abreast(computing: Computing, places: Sequence[_Place], outcome: Callable[..., Outcome]) -> Iterator[Outcome]:
+    """Scenes on a cluster, as many at once as fill its workers."""
+    from geoseg.inference.clustered import Clustered  # Dask comes with it
+    from geoseg.inference.lanes import abreast
+
+    assert isinstance(computing, Clustered)
+    with closing(abreast(computing, [(scene, (scene, output)) for scene, output in places], outcome)) as found:
+        yield from found
 
 
 def _outcome(scene: str, run: Callable[[], Prediction]) -> Outcome:
     try:
         return Outcome(scene, run(), None)
+    except Abandoned:
+        raise
     except Exception as error:  # noqa: BLE001 - whatever it is, the other scenes shall have their maps
         return Outcome(scene, None, error)
 

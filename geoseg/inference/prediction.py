@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import astuple, dataclass
 from datetime import UTC, datetime
@@ -16,12 +16,13 @@ from geoseg.distributed import Cluster, ClusterChoices, split_choices
 from geoseg.inference.assembly import assemble, check_outputs
 from geoseg.inference.computing import Computing, Here, NetworkFacts
 from geoseg.inference.estimating import Estimate, estimate_cost, require_job_memory
-from geoseg.inference.job import Job, find_models, open_job
+from geoseg.inference.job import Job, ModelFile, find_models, open_job
 from geoseg.inference.network import Networks
 from geoseg.inference.seams import SeamCounts
 from geoseg.inference.settings import Choices, Settings
 from geoseg.inference.work import Work
 from geoseg.parts import Run, open_run
+from geoseg.threads import Abandoned
 from geoseg.tiling import Progress
 
 _log = logging.getLogger("geoseg")
@@ -108,8 +109,9 @@ def predict(
     """
     cluster, rest = split_choices(choices)
     settings = Settings.of(rest)
+    models = find_models(model)
     with open_computing(cluster, settings) as computing:
-        return predict_with(computing, scene, model, output, settings, overwrite, resume, progress)
+        return predict_with(computing, scene, models, output, settings, overwrite, resume, progress)
 
 
 def estimate_prediction(
@@ -132,15 +134,16 @@ def estimate_prediction(
 def predict_with(
     computing: Computing,
     scene: Files,
-    model: Models,
+    models: tuple[ModelFile, ...],
     output: str | Path | None,
     settings: Settings,
     overwrite: bool,
     resume: bool,
     progress: Progress | None,
+    carry_on: Callable[[], None] = lambda: None,
 ) -> Prediction:
-    """:func:`predict` where other scenes are computed too."""
-    with open_job(_files(scene), find_models(model), output, settings) as job:
+    """:func:`predict` where other scenes are computed too; ``carry_on`` raises where they all are to end."""
+    with open_job(_files(scene), models, output, settings) as job:
         if not resume or not job.outputs.parts.exists():  # before older parts go
             check_outputs(job, None, overwrite)
         network = computing.prepare(job, _files(scene))
@@ -153,7 +156,7 @@ def predict_with(
             computing.compute(job, run, work.tell, work.watch)
             with work.watch.running("write"):
                 seams = work.seams()
-                assemble(job, run, _provenance(job, network, seams), overwrite)
+                assemble(job, run, _provenance(job, network, seams), overwrite, carry_on)
             result = _result(job, network, work, seams)
             run.finish()
     return result
@@ -181,7 +184,7 @@ def _interruptible(run: Run) -> Iterator[None]:
     """Say what an interrupted run keeps."""
     try:
         yield
-    except (KeyboardInterrupt, SystemExit):
+    except (KeyboardInterrupt, SystemExit, Abandoned):
         if run.done:
             _log.info("%d finished parts stay in %s; the same parameters go on from there", len(run.done), run.folder)
         raise
