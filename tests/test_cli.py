@@ -230,10 +230,12 @@ def test_parameters_are_named_as_in_python(name: str) -> None:
 
 def test_options_are_named_as_in_python() -> None:
     from geoseg.cli.vectorize import vectorize
+    from geoseg.distributed import ClusterChoices
     from geoseg.vectorization import Choices
 
-    command = set(inspect.signature(vectorize).parameters) - {"json", "_debug", "raster", "output", "overwrite"}
-    assert command == set(Choices.__annotations__) - {"strip_height"}
+    command = set(inspect.signature(vectorize).parameters)
+    command -= {"json", "_debug", "raster", "output", "overwrite", "resume"}
+    assert command == {*Choices.__annotations__, *ClusterChoices.__annotations__} - {"strip_height", "client"}
 
 
 @pytest.mark.parametrize(

@@ -65,7 +65,7 @@ SchedulerFile = Annotated[
 
 RegionParts = Annotated[
     int | None,
-    typer.Option(help="Parts that a task on a cluster makes.  [default: few tiles are computed twice]", metavar="N"),
+    typer.Option(help="Parts that a task on a cluster makes.  [default: few, and little is done twice]", metavar="N"),
 ]
 
 TaskTimeout = Annotated[
@@ -75,6 +75,10 @@ TaskTimeout = Annotated[
 
 AllowMixed = Annotated[
     bool, typer.Option("--allow-mixed", help="Let workers differ in geoseg's version, backend or precision.")
+]
+
+Resume = Annotated[
+    bool, typer.Option("--resume/--no-resume", help="Go on with what an interrupted run left, or start over.")
 ]
 
 

@@ -21,6 +21,7 @@ from geoseg.cli.options import (
     Overwrite,
     PixelWindow,
     RegionParts,
+    Resume,
     Scheduler,
     SchedulerFile,
     TaskTimeout,
@@ -120,9 +121,7 @@ def predict(
     region_parts: RegionParts = None,
     task_timeout: TaskTimeout = None,
     allow_mixed: AllowMixed = False,
-    resume: Annotated[
-        bool, typer.Option("--resume/--no-resume", help="Go on with what an interrupted run left, or start over.")
-    ] = True,
+    resume: Resume = True,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Tell tiles, memory, disk and time, and write nothing.")
     ] = False,

@@ -9,7 +9,20 @@ import typer
 
 from geoseg.choices import Simplification
 from geoseg.cli import console
-from geoseg.cli.options import Debug, Json, Overwrite, parse_minima
+from geoseg.cli.options import (
+    AllowMixed,
+    Debug,
+    Json,
+    Overwrite,
+    RegionParts,
+    Resume,
+    Scheduler,
+    SchedulerFile,
+    TaskTimeout,
+    Workers,
+    cluster_choices,
+    parse_minima,
+)
 from geoseg.cli.progress import progress_bar
 
 
@@ -71,6 +84,13 @@ def vectorize(
     threads: Annotated[
         int | None, typer.Option(help="Threads that trace.  [default: one for each processor]", min=1, metavar="N")
     ] = None,
+    workers: Workers = None,
+    scheduler: Scheduler = None,
+    scheduler_file: SchedulerFile = None,
+    region_parts: RegionParts = None,
+    task_timeout: TaskTimeout = None,
+    allow_mixed: AllowMixed = False,
+    resume: Resume = True,
     overwrite: Overwrite = False,
     json: Json = False,
     _debug: Debug = False,
@@ -96,8 +116,10 @@ def vectorize(
         "to_crs": to_crs,
         "threads": threads,
     }
+    where = cluster_choices(workers, scheduler, scheduler_file, region_parts, task_timeout, allow_mixed)
+    runs = {"overwrite": overwrite, "resume": resume, **where}
     with progress_bar("vectorize") as progress:
-        path = geoseg.vectorize(raster, output, overwrite=overwrite, progress=progress, **choices)
+        path = geoseg.vectorize(raster, output, progress=progress, **runs, **choices)
     if json:
         console.print_json({"output": path})
     else:

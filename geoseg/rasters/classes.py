@@ -43,6 +43,11 @@ class ClassRaster:
         self.files = scene.files
         self._scene = scene
 
+    @property
+    def identity(self) -> dict[str, object]:
+        """What tells it from other rasters and from itself before a change; see :class:`~geoseg.rasters.Scene`."""
+        return self._scene.identity
+
     def read(self, window: Window) -> npt.NDArray[np.uint8]:
         """(h, w) uint8 class ids, 0 = no data.
 
@@ -84,6 +89,11 @@ class ConfidenceRaster:
         self._scene = scene
         self._scale = scale
         self._offset = offset
+
+    @property
+    def identity(self) -> dict[str, object]:
+        """What tells it from other rasters and from itself before a change; see :class:`~geoseg.rasters.Scene`."""
+        return self._scene.identity
 
     def read(self, window: Window) -> npt.NDArray[np.float32]:
         """(h, w) float32 confidence 0..1, NaN where there is none.

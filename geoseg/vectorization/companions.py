@@ -18,6 +18,13 @@ RUN_TAG = "GEOSEG_RUN"
 _log = logging.getLogger("geoseg")
 
 
+def named_beside(source: ClassRaster, raster: str | Path) -> Path | None:
+    """Where the confidence raster lies that a class raster names, if it names one."""
+    # A name, never a path: a raster must not make us read a file elsewhere.
+    name = Path(source.tags.get(CONFIDENCE_TAG, "")).name
+    return Path(raster).with_name(name) if name else None
+
+
 def open_companion(
     stack: ExitStack, source: ClassRaster, raster: str | Path, confidence: str | Path | None
 ) -> ConfidenceRaster | None:
@@ -34,11 +41,10 @@ def open_companion(
                 f"({source.grid.summary()}); give the confidence raster that was made with it"
             )
         return opened
-    # A name, never a path: a raster must not make us read a file elsewhere.
-    name = Path(source.tags.get(CONFIDENCE_TAG, "")).name
-    beside = Path(raster).with_name(name) if name else None
+    beside = named_beside(source, raster)
     if beside is None:
         return None
+    name = beside.name
     try:
         opened = stack.enter_context(open_confidence(beside))
     except MissingFileError:

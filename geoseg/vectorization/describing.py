@@ -42,6 +42,28 @@ class Described:
         return Described(self.features.take(indices), self.table.take(indices))
 
 
+def described(
+    wkb: NDArray[np.uint8],
+    offsets: NDArray[np.int64],
+    area: NDArray[np.float64],
+    perimeter: NDArray[np.float64],
+    table: PatchTable,
+    *,
+    confidence: bool,
+) -> Described:
+    """N polygons with what was counted in their patches; see :class:`~geoseg.vectors.Features` for the arrays."""
+    features = Features(
+        wkb=wkb,
+        offsets=offsets,
+        class_id=table.class_id.astype(np.int32),
+        area_m2=area,
+        perimeter_m=perimeter,
+        pixel_count=table.pixels,
+        mean_confidence=table.mean_confidence() if confidence else None,
+    )
+    return Described(features, table)
+
+
 class Describer:
     """Turns polygons in pixel coordinates into features in the world. Threads may share it.
 
@@ -73,16 +95,7 @@ class Describer:
         area, perimeter = self._grid.measure_rings(world, shapes.rings, shapes.polygons)
         placed = world if self._reproject is None else self._reproject(world)
         wkb, offsets = to_wkb(placed, shapes.rings, shapes.polygons)
-        features = Features(
-            wkb=wkb,
-            offsets=offsets,
-            class_id=shapes.table.class_id.astype(np.int32),
-            area_m2=area,
-            perimeter_m=perimeter,
-            pixel_count=shapes.table.pixels,
-            mean_confidence=shapes.table.mean_confidence() if self._confidence else None,
-        )
-        return Described(features, shapes.table)
+        return described(wkb, offsets, area, perimeter, shapes.table, confidence=self._confidence)
 
     def _to_world(self, points: Points) -> Points:
         # QGIS shows a raster that has no place at all with its first row at y = 0 and y upwards: so do we.

@@ -24,25 +24,26 @@ class Passes:
         self._height = height
         self._width = width
         self._surveys = surveys
-        self._surveyed = 0
+        self._surveyed = self._traced = 0
 
     def counted(self, strips: Strips) -> Strips:
-        """The same strips; reading them counts until every survey is done, from where on tracing counts."""
+        """The same strips; reading them counts until every survey is done."""
 
         def read() -> Iterator[Bytes]:
             for strip in strips():
                 yield strip
                 if self._surveyed < self._surveys * self._height:
                     self._surveyed += len(strip)
-                    self._tell(self._surveyed)
+                    self._tell()
 
         return read
 
     def traced(self, rows: int) -> None:
         """``rows`` rows of the raster are traced."""
-        self._tell(self._surveys * self._height + rows)
+        self._traced = rows
+        self._tell()
 
-    def _tell(self, rows: int) -> None:
+    def _tell(self) -> None:
         if self._progress is not None:
-            total = self._height * self._width
-            self._progress(rows * self._width // (self._surveys + 1), total)
+            done, total = self._surveyed + self._traced, self._height * self._width
+            self._progress(done * self._width // (self._surveys + 1), total)

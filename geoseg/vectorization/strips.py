@@ -58,29 +58,40 @@ def strip_height(height: int, width: int, multiple: int, wanted: int | None) -> 
     return min(rows, height)
 
 
-def label_strips(source: ClassRaster) -> Strips:
-    """The labels of ``source`` in strips of whole blocks."""
+def label_strips(source: ClassRaster, begin: int = 0, end: int | None = None) -> Strips:
+    """The labels of ``source`` in strips of whole blocks: all rows, or those from ``begin`` to before ``end``."""
     height, width = source.grid.shape
+    bottom = height if end is None else end
     rows = source.block_shape[0]
     step = max(1, _STRIP_PIXELS // width // rows) * rows
 
     def read() -> Iterator[Labels]:
-        for top in range(0, height, step):
-            yield source.read(Window(top, 0, min(step, height - top), width))
+        for block in range(begin // rows * rows, bottom, step):
+            top = max(block, begin)
+            yield source.read(Window(top, 0, min(block + step, bottom) - top, width))
 
     return read
 
 
-def overlapped(strips: Strips, height: int, rows: int, confidence: ConfidenceRaster | None) -> Iterator[Strip]:
+def overlapped(
+    strips: Strips,
+    height: int,
+    rows: int,
+    confidence: ConfidenceRaster | None,
+    *,
+    top: int = 0,
+    above: Labels | None = None,
+) -> Iterator[Strip]:
     """Strips of ``rows`` rows, the last one of what is left, each with the row above it.
 
     Args:
-        strips: Labels, (h, W) each; together ``height`` rows.
+        strips: Labels, (h, W) each; together ``height`` rows, or some of them.
         height: Rows of the raster.
         rows: Rows of a strip.
         confidence: Its pixels go with them.
+        top: First of the rows.
+        above: (1, W) labels of the row above it; None where it is the first of the raster.
     """
-    top, above = 0, None
     for strip in restrip(strips, rows)():
         if above is None:
             above = np.zeros_like(strip[:1])

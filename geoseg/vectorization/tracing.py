@@ -22,29 +22,35 @@ from geoseg.vectorization.strips import Strip
 
 
 @dataclass(frozen=True, slots=True)
-class Traced:
-    """What is complete now.
+class TracedStrip:
+    """What a strip gives by itself.
 
     Attributes:
-        rows: Rows of the raster that are done.
-        batches: Polygons in their order; no batch is empty.
+        end: First row below it.
+        inside: Polygons that lie in it, in their order; no batch is empty.
+        rest: What goes on in other strips.
     """
 
-    rows: int
-    batches: tuple[Described, ...]
+    end: int
+    inside: tuple[Described, ...]
+    rest: Fragments
 
 
-def trace_strips(strips: Iterable[Strip], plan: Plan, describe: Describer, width: int) -> Iterator[Traced]:
-    """Features of each strip, those first that lie in it alone, then those of which it was the last."""
-    joiner = SeamJoiner(width)
+def trace_strips(strips: Iterable[Strip], plan: Plan, describe: Describer) -> Iterator[TracedStrip]:
+    """Each strip by itself, in their order."""
     with _pool(plan.threads) as submit:
-        results = _in_order(strips, lambda strip: submit(_trace, strip, plan, describe), plan.threads)
-        for strip, (inside, fragments) in results:
-            yield Traced(strip.end, (*inside, *describe(joiner.add(fragments))))
+        yield from _in_order(strips, lambda strip: submit(_trace, strip, plan, describe), plan.threads)
+
+
+def join_strips(strips: Iterable[TracedStrip], describe: Describer, width: int) -> Iterator[tuple[Described, ...]]:
+    """Features of all strips of a raster, those first that lie in one alone, then those of which it was the last."""
+    joiner = SeamJoiner(width)
+    for strip in strips:
+        yield (*strip.inside, *describe(joiner.add(strip.rest)))
     joiner.finish()
 
 
-def _trace(strip: Strip, plan: Plan, describe: Describer) -> tuple[tuple[Described, ...], Fragments]:
+def _trace(strip: Strip, plan: Plan, describe: Describer) -> TracedStrip:
     shapes, fragments = trace_strip(
         strip.labels,
         strip.top,
@@ -55,7 +61,7 @@ def _trace(strip: Strip, plan: Plan, describe: Describer) -> tuple[tuple[Describ
         pin_cols=plan.pin_cols,
         shape_arcs=_shaper(strip, plan),
     )
-    return describe(shapes), fragments
+    return TracedStrip(strip.end, describe(shapes), fragments)
 
 
 def _shaper(strip: Strip, plan: Plan) -> Callable[[Arcs, NDArray[np.uint8]], tuple[Points, NDArray[np.int64]]] | None:
@@ -82,21 +88,20 @@ def _shaper(strip: Strip, plan: Plan) -> Callable[[Arcs, NDArray[np.uint8]], tup
 
 
 def _in_order(
-    strips: Iterable[Strip], start: Callable[[Strip], Future[tuple[tuple[Described, ...], Fragments]]], threads: int
-) -> Iterator[tuple[Strip, tuple[tuple[Described, ...], Fragments]]]:
+    strips: Iterable[Strip], start: Callable[[Strip], Future[TracedStrip]], threads: int
+) -> Iterator[TracedStrip]:
     """Results in the order of the strips, no more than one strip waiting for each thread."""
-    waiting: deque[tuple[Strip, Future[tuple[tuple[Described, ...], Fragments]]]] = deque()
+    waiting: deque[Future[TracedStrip]] = deque()
     for strip in strips:
-        waiting.append((strip, start(strip)))
+        waiting.append(start(strip))
         if len(waiting) > threads:
-            first, future = waiting.popleft()
-            yield first, future.result()
-    for first, future in waiting:
-        yield first, future.result()
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()
 
 
 @contextmanager
-def _pool(threads: int) -> Iterator[Callable[..., Future[tuple[tuple[Described, ...], Fragments]]]]:
+def _pool(threads: int) -> Iterator[Callable[..., Future[TracedStrip]]]:
     """Threads that end with the block; on an error what has not begun is dropped."""
     pool = ThreadPoolExecutor(threads, thread_name_prefix="trace")
     try:

@@ -3,37 +3,31 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Unpack
 
 import numpy as np
-import pyproj
 
-from geoseg.errors import MissingFileError
+from geoseg.distributed import Cluster, ClusterChoices, split_choices
 from geoseg.legend import Legend
-from geoseg.memory import require_memory
-from geoseg.polygons.filling import fill_holes
-from geoseg.polygons.merging import merge_small
-from geoseg.polygons.survey_bands import Strips
-from geoseg.rasters import ClassRaster, ConfidenceRaster, open_class_raster, read_legend, refuse_inputs
+from geoseg.rasters import refuse_inputs
 from geoseg.tiling import Progress
-from geoseg.vectorization.companions import open_companion
-from geoseg.vectorization.describing import Describer
+from geoseg.vectorization.job import Job, open_job
 from geoseg.vectorization.passes import Passes
-from geoseg.vectorization.plan import Plan, make_plan, parse_crs
-from geoseg.vectorization.reprojection import Reprojection
+from geoseg.vectorization.places import default_output, folders_of
 from geoseg.vectorization.settings import Choices, Settings
 from geoseg.vectorization.sinks import Sink, dissolving_sink, layer_sink
-from geoseg.vectorization.strips import label_strips, overlapped
-from geoseg.vectorization.tracing import trace_strips
+from geoseg.vectorization.strips import overlapped
+from geoseg.vectorization.tracing import TracedStrip, join_strips, trace_strips
 from geoseg.vectors import check_output, layer_names, write_vectors
 
-# Labels, marks, patch ids and what is traced of them, for each strip in flight.
-_BYTES_PER_PIXEL = 40
-
 _log = logging.getLogger("geoseg")
+
+
+class AllChoices(Choices, ClusterChoices, total=False):
+    """How a raster is vectorized, and where."""
 
 
 def vectorize(
@@ -41,8 +35,9 @@ def vectorize(
     output: str | Path | None = None,
     *,
     overwrite: bool = False,
+    resume: bool = True,
     progress: Progress | None = None,
-    **choices: Unpack[Choices],
+    **choices: Unpack[AllChoices],
 ) -> Path:
     """Turn a class raster into polygons that partition its valid area, styled and named for QGIS.
 
@@ -51,15 +46,19 @@ def vectorize(
     ``pixel_count`` and, with a confidence raster, ``mean_confidence`` 0..1 (NULL for a polygon that has none). A raster
     without any georeference gives polygons in pixels, x = column and y = -row, which is where QGIS shows such a raster.
 
-    The raster is streamed: memory grows with its width and with the polygons that are open, never with its height.
+    The raster is streamed: memory grows with its width and with the polygons that are open, never with its height. On a
+    cluster workers trace and this process joins: the polygons and their order are the same. What is traced lies in
+    ``<output>.parts`` until the output is complete, and the same call goes on from there.
 
     Args:
         raster: Any raster of one uint8 band, such as :func:`geoseg.predict` writes; 0 and nodata are no class.
         output: File to write: GeoPackage (.gpkg), FlatGeobuf (.fgb) or GeoParquet (.parquet); by default a GeoPackage
             beside ``raster``, in the current folder where that is behind a URL or ``/vsi``.
         overwrite: Replace an existing output as a whole.
+        resume: On a cluster, go on with what an interrupted run left; else start over.
         progress: Told pixels done and in total.
-        **choices: How; see :class:`~geoseg.vectorization.Settings`.
+        **choices: How, see :class:`~geoseg.vectorization.Settings`; and where, if not in this process: ``workers``,
+            ``scheduler``, ``scheduler_file`` or ``client``, see :class:`~geoseg.distributed.Cluster`.
 
     Returns:
         The path of the output.
@@ -70,72 +69,70 @@ def vectorize(
         OutputExistsError: ``output`` exists and ``overwrite`` is not given.
         OutputError: ``output`` cannot be written.
         ResourceError: The raster is too wide for this machine's memory.
+        ClusterError: The cluster is not to be had, is lost, or its workers would make other polygons.
+        UnfinishedError: Some strips cannot be traced on the cluster; all others are done and kept.
     """
-    settings = Settings.of(choices)
-    target = Path(output) if output is not None else _default_output(raster)
+    cluster, rest = split_choices(choices)
+    settings = Settings.of(rest)
+    target = Path(output) if output is not None else default_output(raster)
     check_output(target, overwrite)
     with ExitStack() as stack:
-        source = stack.enter_context(open_class_raster(raster, _legend(settings)))
-        companion = open_companion(stack, source, raster, settings.confidence)
-        refuse_inputs([target], [*source.files, *(companion.files if companion else ())])
-        plan, crs = make_plan(settings, source.grid, source.legend), parse_crs(settings.to_crs, source.grid)
-        _check(source, plan)
-        reproject = None if crs is None else Reprojection(source.grid, crs)
-        describe = Describer(source.grid, reproject, companion is not None, plan.max_vertices)
-        sink = stack.enter_context(_open_sink(target, source, companion, settings, plan, crs, overwrite))
-        _run(source, companion, plan, describe, sink, progress)
+        job = stack.enter_context(open_job(raster, settings))
+        companion = job.companion
+        refuse_inputs([target], [*job.source.files, *(companion.files if companion else ())])
+        if not job.source.grid.is_georeferenced:
+            _log.warning("%s has no CRS: area_m2 and perimeter_m are in units of its coordinates", job.source.name)
+        strips = stack.enter_context(_open_strips(cluster, job, raster, target, resume, progress))
+        sink = stack.enter_context(_open_sink(target, job, overwrite))
+        _write(job, strips, sink)
     return target
 
 
-def _legend(settings: Settings) -> Legend | None:
-    given = settings.legend
-    return given if given is None or isinstance(given, Legend) else read_legend(given)
+@contextmanager
+def _open_strips(
+    cluster: Cluster, job: Job, raster: str | Path, target: Path, resume: bool, progress: Progress | None
+) -> Iterator[Iterable[TracedStrip]]:
+    """The traced strips from top to bottom, made here or on a cluster; what they leave goes when the block ends."""
+    if cluster.named:
+        from geoseg.vectorization.clustered import open_clustered
+
+        with open_clustered(cluster, job, raster, target, resume, progress) as strips:
+            yield strips
+    else:
+        job.require_memory()
+        _tell_leftovers(target)
+        yield _trace_here(job, Passes(progress, *job.source.grid.shape, surveys=job.surveys))
 
 
-def _default_output(raster: str | Path) -> Path:
-    """Beside a local raster, in the current folder for one behind a URL or ``/vsi``."""
-    name = str(raster)
-    if not Path(name).name:
-        raise MissingFileError(f"{name!r} names no file; name a raster")
-    if "://" in name or name.startswith("/vsi"):
-        return Path(Path(name.split("?", maxsplit=1)[0]).stem + ".gpkg")
-    return Path(raster).with_suffix(".gpkg")
+def _tell_leftovers(target: Path) -> None:
+    for folder in folders_of(target):
+        if folder.is_dir():
+            _log.warning("%s holds what a run on a cluster left; the same run with --workers 1 goes on from it", folder)
 
 
-def _check(source: ClassRaster, plan: Plan) -> None:
-    """See that the raster can be worked on."""
-    width = source.grid.width
-    require_memory(
-        width * plan.rows * (plan.threads + 2) * _BYTES_PER_PIXEL,
-        f"vectorizing strips of {plan.rows}×{width} pixels",
-        "close other programs, or give fewer threads",
-    )
-    if not source.grid.is_georeferenced:
-        _log.warning("%s has no CRS: area_m2 and perimeter_m are in units of its coordinates", source.name)
+def _trace_here(job: Job, passes: Passes) -> Iterator[TracedStrip]:
+    """Stream the raster through all steps."""
+    strips = overlapped(job.filtered(passes), job.source.grid.height, job.plan.rows, job.companion)
+    for strip in trace_strips(strips, job.plan, job.describe):
+        yield strip
+        passes.traced(strip.end)
 
 
 @contextmanager
-def _open_sink(
-    target: Path,
-    source: ClassRaster,
-    companion: ConfidenceRaster | None,
-    settings: Settings,
-    plan: Plan,
-    crs: pyproj.CRS | None,
-    overwrite: bool,
-) -> Iterator[Sink]:
+def _open_sink(target: Path, job: Job, overwrite: bool) -> Iterator[Sink]:
     """The output, which appears when the block ends without an error."""
-    shown = Legend(tuple(c for c in source.legend if plan.wanted[c.id]))
+    source, settings = job.source, job.settings
+    shown = Legend(tuple(c for c in source.legend if job.plan.wanted[c.id]))
     ids = shown.ids if settings.split_by_class else ()
     with ExitStack() as stack:
         writer = stack.enter_context(
             write_vectors(
                 target,
                 shown,
-                source.grid.crs_wkt if crs is None else crs.to_wkt(),
+                source.grid.crs_wkt if job.crs is None else job.crs.to_wkt(),
                 layers=layer_names(target, shown, settings.split_by_class),
                 multi=settings.dissolve,
-                confidence=companion is not None,
+                confidence=job.companion is not None,
                 description=f"Land-cover polygons of {Path(source.name).name}",
                 overwrite=overwrite,
             )
@@ -144,35 +141,14 @@ def _open_sink(
         yield stack.enter_context(dissolving_sink(sink, target.parent)) if settings.dissolve else sink
 
 
-def _run(
-    source: ClassRaster,
-    companion: ConfidenceRaster | None,
-    plan: Plan,
-    describe: Describer,
-    sink: Sink,
-    progress: Progress | None,
-) -> None:
-    """Stream the raster through all steps."""
-    height, width = source.grid.shape
-    passes = Passes(progress, height, width, surveys=(plan.minima is not None) + (plan.fill_holes > 0))
-    strips = overlapped(_filtered(source, plan, passes), height, plan.rows, companion)
+def _write(job: Job, strips: Iterable[TracedStrip], sink: Sink) -> None:
+    """Join the strips and write what is complete."""
     count = 0
-    for traced in trace_strips(strips, plan, describe, width):
-        for batch in traced.batches:
-            source.refuse_unknown(np.unique(batch.table.class_id).tolist())
+    for batches in join_strips(strips, job.describe, job.source.grid.width):
+        for batch in batches:
+            job.source.refuse_unknown(np.unique(batch.table.class_id).tolist())
             sink(batch)
             count += len(batch)
-        passes.traced(traced.rows)
     if not count:
-        missing = "valid pixel" if plan.wanted[1:].all() else "pixel of the chosen classes"
-        _log.warning("%s has no %s: the output holds no polygon", source.name, missing)
-
-
-def _filtered(source: ClassRaster, plan: Plan, passes: Passes) -> Strips:
-    """The labels, small patches merged and holes filled."""
-    strips = passes.counted(label_strips(source))
-    if plan.minima is not None:
-        strips = merge_small(strips, source.grid.row_areas(), plan.minima)
-    if plan.fill_holes > 0:
-        strips = fill_holes(strips, source.grid.row_areas(), plan.fill_holes)
-    return strips
+        missing = "valid pixel" if job.plan.wanted[1:].all() else "pixel of the chosen classes"
+        _log.warning("%s has no %s: the output holds no polygon", job.source.name, missing)
