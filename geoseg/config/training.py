@@ -154,6 +154,8 @@ class TrainerConfig(Section):
         accumulate: Batches per optimizer step.
         clip: Largest norm of the gradient; 0 = any.
         ema: Decay of the exponential moving average of the weights that is validated and saved; 0 = none.
+        precise_bn: Batches of training chips from which the statistics of batch normalisation are computed anew for the
+            weights that are saved (Wu & Johnson 2021); 0 = those of the training stay.
         patience: Stop when the monitored figure has not risen for so many validations; None = never.
         monitor: Figure that decides which epoch is best.
         precision: Arithmetic: ``fp32``, ``bf16``, ``fp16``; ``auto`` = bf16 on a GPU that has it, fp16 on older ones,
@@ -170,6 +172,7 @@ class TrainerConfig(Section):
     accumulate: Count = 1
     clip: Annotated[float, Field(ge=0)] = 1.0
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    precise_bn: Annotated[int, Field(ge=0)] = 0
     patience: Count | None = None
     monitor: Literal["mean_iou", "mean_f1", "overall_accuracy", "mean_accuracy", "kappa"] = "mean_iou"
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"

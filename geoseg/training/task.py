@@ -128,11 +128,7 @@ class SegmentationTask(LightningModule):
             ModelError: The loss of the batch before is NaN or infinite (on a CPU: of this one).
         """
         generator = seed_step(self.config.trainer.seed, self.current_epoch, batch_idx, self.global_rank)
-        with torch.autocast(self.device.type, enabled=False):
-            pixels, present = normalize_batch(batch.pixels, batch.present, self._stats), batch.present
-            if present is None:
-                present = torch.ones((len(pixels), 1, *pixels.shape[2:]), dtype=torch.bool, device=pixels.device)
-            pixels, _, indices = self._augment(pixels, present, batch.indices.long(), generator)
+        pixels, indices = self._shown(batch, generator)
         logits, presence = self._answer(pixels)
         indices = beneath(indices, logits)
         loss = whole_loss(self.criterion(logits, indices), presence, indices, self._auxiliary)
@@ -140,6 +136,21 @@ class SegmentationTask(LightningModule):
         # The loss of the step before is there already, and asking for it does not make a GPU wait.
         self.check_losses(keep=0 if loss.device.type == "cpu" else 1)
         return loss
+
+    def training_images(self, batch: Batch, step: int) -> torch.Tensor:
+        """(B, C, H, W) normalised pixels of training chips, changed at random, of no epoch but after the last one."""
+        generator = seed_step(self.config.trainer.seed, self.config.trainer.epochs, step, 0)
+        pixels, _ = self._shown(batch, generator)
+        return pixels.contiguous(memory_format=_layout(pixels))
+
+    def _shown(self, batch: Batch, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+        """Normalised and augmented: (B, C, H, W) pixels and (B, H, W) class indices."""
+        with torch.autocast(self.device.type, enabled=False):
+            pixels, present = normalize_batch(batch.pixels, batch.present, self._stats), batch.present
+            if present is None:
+                present = torch.ones((len(pixels), 1, *pixels.shape[2:]), dtype=torch.bool, device=pixels.device)
+            pixels, _, indices = self._augment(pixels, present, batch.indices.long(), generator)
+        return pixels, indices
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Let the average follow when the optimizer has made its step."""

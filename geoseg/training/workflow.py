@@ -46,6 +46,7 @@ from geoseg.training.running import (
     is_deterministic,
 )
 from geoseg.training.runs import RunFolder, begin, check_folder, claimed
+from geoseg.training.statistics import renew_statistics, renewable
 from geoseg.training.stopwatch import Stopwatch
 from geoseg.training.task import SegmentationTask
 
@@ -105,6 +106,7 @@ def train_on(
     criterion_of(config.loss, source.legend, np.ones((1, len(source.legend)), np.int64))
     with repeatable(config.trainer.seed, strict):
         network = first_network(config, source, fresh=checkpoint is None)
+    renewable(network, config)
     with (
         survey_ground(source, config, folder, resume, progress, watch) as ground,
         repeatable(config.trainer.seed, strict),
@@ -115,6 +117,7 @@ def train_on(
         if not job.trainer.is_global_zero:
             sys.exit(0)  # what is left to do is for the first process alone
         with watch("judging"):
+            _renew(job)
             verdict = _judge(job)
         judged = drop_auxiliary(job.task.judged)
         with watch("writing"):
@@ -227,6 +230,19 @@ def _learn(job: _Job) -> None:
     best = best_weights(job.folder)
     if best is not None and recorder.best_epoch is not None:
         task.judged.load_state_dict(best[1])
+
+
+def _renew(job: _Job) -> None:
+    """Statistics of batch normalisation for the weights that are saved, where the settings ask for them."""
+    task, config = job.task, job.config
+    norms = renewable(task.judged, config)
+    if not norms:
+        return
+    task.to(job.device).eval()
+    chips = (job.batches.batch(config.trainer.epochs, step) for step in range(config.trainer.precise_bn))
+    with autocast(job.device, job.precision):
+        images = (task.training_images(batch.to(job.device), step) for step, batch in enumerate(chips))
+        renew_statistics(task.judged, norms, images)
 
 
 def _judge(job: _Job) -> Verdict:
