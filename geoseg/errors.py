@@ -50,6 +50,10 @@ class OutputError(GeosegError, OSError):
     """The output cannot be written: read-only, full, locked."""
 
 
+class StoreError(OutputError):
+    """An object store cannot be used: no credentials, no bucket, no connection."""
+
+
 class ResourceError(GeosegError, MemoryError):
     """The job needs more memory or disk than there is."""
 

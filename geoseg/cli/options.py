@@ -81,6 +81,14 @@ Resume = Annotated[
     bool, typer.Option("--resume/--no-resume", help="Go on with what an interrupted run left, or start over.")
 ]
 
+PartsFolder = Annotated[
+    str | None,
+    typer.Option(
+        help="Keep finished parts there until the map is complete, e.g. s3://bucket/prefix.  [default: beside the map]",
+        metavar="FOLDER",
+    ),
+]
+
 
 def cluster_choices(
     workers: int | None,

@@ -19,6 +19,7 @@ from geoseg.cli.options import (
     Json,
     Overlap,
     Overwrite,
+    PartsFolder,
     PixelWindow,
     RegionParts,
     Resume,
@@ -121,6 +122,7 @@ def predict(
     region_parts: RegionParts = None,
     task_timeout: TaskTimeout = None,
     allow_mixed: AllowMixed = False,
+    parts_folder: PartsFolder = None,
     resume: Resume = True,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Tell tiles, memory, disk and time, and write nothing.")
@@ -155,6 +157,7 @@ def predict(
         "device": device,
         "batch": parse_batch(batch),
         "check_precision": check_precision,
+        "parts_folder": parts_folder,
     }
     where = cluster_choices(workers, scheduler, scheduler_file, region_parts, task_timeout, allow_mixed)
     models: str | list[str] = "unet" if model is None else model[0] if len(model) == 1 else model

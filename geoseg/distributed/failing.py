@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 from geoseg import errors
@@ -65,13 +64,13 @@ class Tally:
         elif kind is not None:
             self.failed.extend((step, f"{text}, worker {report.worker}") for step in missing)
 
-    def raise_failed(self, done: int, steps: int, folder: Path) -> None:
+    def raise_failed(self, done: int, steps: int, place: object) -> None:
         """Name what failed.
 
         Args:
             done: Parts that are there.
             steps: Parts that should be.
-            folder: Where they are kept.
+            place: Where they are kept.
 
         Raises:
             UnfinishedError: Any.
@@ -81,7 +80,7 @@ class Tally:
             more = [f"and {len(self.failed) - _LISTED} more"] if len(self.failed) > _LISTED else []
             raise UnfinishedError(
                 f"{len(self.failed)} of {steps} parts failed: {'; '.join(told + more)}. The other {done} are "
-                f"kept in {folder}; the same command makes what is missing"
+                f"kept in {place}; the same command makes what is missing"
             )
 
 

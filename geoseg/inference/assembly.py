@@ -87,6 +87,7 @@ def assemble(job: Job, run: Run, tags: Mapping[str, str], overwrite: bool, carry
                     )
                 )
                 targets.append(_confidence_into(writer, job, run))
+        run.foresee(job.steps if targets else ())
         for step, window in _windows(job) if targets else ():
             carry_on()
             valid = _final_validity(job, window)

@@ -137,7 +137,7 @@ class Clustered:
                 tally.settle(event.item, event.report, run.done, tasks)
                 for stage, seconds in value.get("seconds", {}).items():
                     watch.seconds[stage] += seconds / workers
-        tally.raise_failed(len(run.done), len(job.steps), run.folder)
+        tally.raise_failed(len(run.done), len(job.steps), run.store)
 
     def _settle(self) -> None:
         """Other jobs may have the seat that was kept for this one."""

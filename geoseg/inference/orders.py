@@ -12,14 +12,14 @@ from typing import Any
 from geoseg.distributed import Duty, MisfitError, Place, Tell, Wanted
 from geoseg.distributed.agreeing import comparable, digest, everywhere
 from geoseg.distributed.failing import tell_part
-from geoseg.errors import GeosegError
+from geoseg.errors import GeosegError, StoreError
 from geoseg.inference.computing import changed_labels, compute_steps
 from geoseg.inference.estimating import require_job_memory
 from geoseg.inference.job import Job, find_models, open_job
 from geoseg.inference.network import Networks
 from geoseg.inference.pipeline import STAGES
 from geoseg.inference.settings import Settings
-from geoseg.parts import join_run
+from geoseg.parts import is_begun, is_url, join_run
 from geoseg.processors import cores, limit_cores
 from geoseg.threads import Abandoned, Stopwatch
 from geoseg.tiling import Window
@@ -74,12 +74,16 @@ class Order:
     @classmethod
     def of(cls, job: Job, scenes: Sequence[str | Path]) -> Order:
         """From a job that was opened from ``scenes``."""
-        aoi = job.settings.aoi
+        aoi, parts = job.settings.aoi, job.settings.parts_folder
         return cls(
             tuple(everywhere(scene) for scene in scenes),
             tuple((str(model.path.absolute()), model.sha256) for model in job.models),
             str(job.outputs.labels.absolute()),
-            replace(job.settings, aoi=None if aoi is None else everywhere(aoi)),
+            replace(
+                job.settings,
+                aoi=None if aoi is None else everywhere(aoi),
+                parts_folder=str(Path(parts).absolute()) if parts is not None and not is_url(parts) else parts,
+            ),
         )
 
     @contextmanager
@@ -95,6 +99,7 @@ class Order:
                 )
         with open_job(self.scenes, models, self.output, self.settings) as job:
             require_job_memory(job)
+            _look_at_parts(job)
             yield _Worker(job, place.keep("networks", Networks, Networks.close)).do
 
 
@@ -132,16 +137,27 @@ class _Worker:
             if not wanted():
                 raise Abandoned
 
-        run = join_run(self._job.outputs.parts.absolute(), task.run, task.steps, note)
-        for step in task.steps:
-            if step in run.done:  # of a worker that was lost on the way
-                note(step, run.size(step), run.notes(step))
         error = None
         try:
+            run = join_run(self._job.outputs.parts_place, task.run, task.steps, note)
+            for step in task.steps:
+                if step in run.done:  # of a worker that was lost on the way
+                    note(step, run.size(step), run.notes(step))
             compute_steps(self._job, self._predictor, run, task.steps, lambda _: None, watch, whole=False)
+        except StoreError as found:  # others may reach it
+            raise MisfitError(str(found)) from found
         except GeosegError as found:
             error = [type(found).__name__, str(found)]
         return {"parts": made, "seconds": watch.seconds, "error": error}
+
+
+def _look_at_parts(job: Job) -> None:
+    """See that a worker reaches the store of the parts: what it lacks would come up with its first part."""
+    if job.outputs.elsewhere is not None:
+        try:
+            is_begun(job.outputs.elsewhere)
+        except GeosegError as error:
+            raise MisfitError(str(error)) from error
 
 
 def _settle(place: Place) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from geoseg.blending.stored import Stored
 from geoseg.errors import ParameterError
 from geoseg.inference.settings import Settings
 from geoseg.legend import Legend
+from geoseg.parts import inside
 from geoseg.rasters import CONFIDENCE_SUFFIX, LABELS_SUFFIX
 
 PARTS_SUFFIX = ".parts"
@@ -19,6 +21,9 @@ ATTENTION_SUFFIX = "_attention"
 
 # File systems take names of 255 bytes, and temporaries and sidecars have suffixes of up to 35.
 _NAME_BYTES = 220
+
+# As a Path a URL has one slash.
+_STORE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/|/vsi")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,16 +34,23 @@ class Outputs:
         labels: The class raster.
         confidence: The confidence raster, if it is wanted.
         parts: Folder of what is finished while the job runs.
+        elsewhere: Where the parts are, a path or a URL, if not in ``parts``.
     """
 
     labels: Path
     confidence: Path | None
     parts: Path
+    elsewhere: str | None = None
 
     @property
     def rasters(self) -> tuple[Path, ...]:
         """What is there in the end."""
         return (self.labels,) if self.confidence is None else (self.labels, self.confidence)
+
+    @property
+    def parts_place(self) -> str:
+        """Where the parts are; the same for all who make them."""
+        return str(self.parts.absolute()) if self.elsewhere is None else self.elsewhere
 
 
 def plan_outputs(scenes: Sequence[str | Path], output: str | Path | None, settings: Settings) -> Outputs:
@@ -53,13 +65,19 @@ def plan_outputs(scenes: Sequence[str | Path], output: str | Path | None, settin
         settings: Tell whether a confidence raster is wanted.
 
     Raises:
-        ParameterError: ``output`` is not the name of a GeoTIFF or too long, or a mosaic has none.
+        ParameterError: ``output`` is not the name of a GeoTIFF, too long or in an object store, or a mosaic has none;
+            or the folder for parts has no name.
     """
     if output is None and len(scenes) > 1:
         raise ParameterError(f"a mosaic of {len(scenes)} files has no name of its own; name its map, e.g. -o map.tif")
     labels = default_output(scenes[0]) if output is None else Path(output)
     if output is not None and len(scenes) == 1 and labels.is_dir():
         labels = labels / default_output(scenes[0]).name
+    if _STORE.match(str(labels)) and not labels.parent.is_dir():
+        raise ParameterError(
+            f"output {output} lies in an object store, and maps are written to a disk; give a path and copy the map. "
+            "Its parts may lie there: --parts-folder (parts_folder)"
+        )
     if labels.suffix.lower() not in (".tif", ".tiff"):
         raise ParameterError(f"output {labels} must end in .tif: the class raster is a GeoTIFF")
     stem = labels.stem.removesuffix(LABELS_SUFFIX)
@@ -70,10 +88,12 @@ def plan_outputs(scenes: Sequence[str | Path], output: str | Path | None, settin
             f"the name of output {labels} is too long by {len(longest) - _NAME_BYTES} bytes for the files beside it; "
             "give a shorter one with --output"
         )
+    parts = labels.with_name(labels.name + PARTS_SUFFIX)
     return Outputs(
         labels,
         confidence if settings.wants_confidence else None,
-        labels.with_name(labels.name + PARTS_SUFFIX),
+        parts,
+        None if settings.parts_folder is None else inside(settings.parts_folder, parts.name),
     )
 
 

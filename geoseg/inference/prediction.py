@@ -18,10 +18,11 @@ from geoseg.inference.computing import Computing, Here, NetworkFacts
 from geoseg.inference.estimating import Estimate, estimate_cost, require_job_memory
 from geoseg.inference.job import Job, ModelFile, find_models, open_job
 from geoseg.inference.network import Networks
+from geoseg.inference.outputs import Outputs
 from geoseg.inference.seams import SeamCounts
 from geoseg.inference.settings import Choices, Settings
 from geoseg.inference.work import Work
-from geoseg.parts import Run, open_run
+from geoseg.parts import Run, is_begun, open_run
 from geoseg.threads import Abandoned
 from geoseg.tiling import Progress
 
@@ -88,7 +89,7 @@ def predict(
 
     The class raster has exactly the scene's grid; pixels without data in the scene are 0 there. Memory depends on the
     scene's width, never on its height. Nothing stands under the final names before all is written; what is finished of
-    an interrupted run lies in ``<output>.parts``, and the same call goes on from there.
+    an interrupted run lies in ``<output>.parts``, or in ``parts_folder``, and the same call goes on from there.
 
     Args:
         scene: Any raster that GDAL reads: GeoTIFF, VRT, ``/vsi…``, ``https://…``, ``s3://…``; several are a mosaic.
@@ -144,11 +145,15 @@ def predict_with(
 ) -> Prediction:
     """:func:`predict` where other scenes are computed too; ``carry_on`` raises where they all are to end."""
     with open_job(_files(scene), models, output, settings) as job:
-        if not resume or not job.outputs.parts.exists():  # before older parts go
+        if not resume or not _goes_on(job.outputs):  # before older parts go
             check_outputs(job, None, overwrite)
         network = computing.prepare(job, _files(scene))
         fingerprint = job.fingerprint(network.identity)
-        with open_run(job.outputs.parts, fingerprint, job.planes, resume=resume) as run, _interruptible(run):
+        outputs = job.outputs
+        with (
+            open_run(outputs.parts, fingerprint, job.planes, resume=resume, elsewhere=outputs.elsewhere) as run,
+            _interruptible(run),
+        ):
             check_outputs(job, run, overwrite)
             work = Work(job, run, progress)
             work.check_disk()
@@ -179,6 +184,11 @@ def open_computing(cluster: Cluster, settings: Settings) -> Iterator[Computing]:
             yield here
 
 
+def _goes_on(outputs: Outputs) -> bool:
+    """Whether there may be parts to go on with."""
+    return outputs.parts.exists() if outputs.elsewhere is None else is_begun(outputs.elsewhere)
+
+
 @contextmanager
 def _interruptible(run: Run) -> Iterator[None]:
     """Say what an interrupted run keeps."""
@@ -186,7 +196,7 @@ def _interruptible(run: Run) -> Iterator[None]:
         yield
     except (KeyboardInterrupt, SystemExit, Abandoned):
         if run.done:
-            _log.info("%d finished parts stay in %s; the same parameters go on from there", len(run.done), run.folder)
+            _log.info("%d finished parts stay in %s; the same parameters go on from there", len(run.done), run.store)
         raise
 
 

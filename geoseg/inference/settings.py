@@ -40,6 +40,7 @@ class Choices(TypedDict, total=False):
     bbox: tuple[float, float, float, float] | None
     bbox_crs: str | None
     window: tuple[int, int, int, int] | None
+    parts_folder: str | Path | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +74,8 @@ class Settings:
         bbox: ``(west, south, east, north)``: map only this part of the scene, on a grid of that part.
         bbox_crs: CRS of ``bbox`` where it is not the scene's, as pyproj takes it.
         window: ``(row, column, height, width)`` in pixels: map only this part.
+        parts_folder: Where finished parts are kept until the map is there, if not beside it: a folder, or a URL of an
+            object store such as ``s3://bucket/prefix``. They lie in ``<output>.parts`` there.
 
     Raises:
         ParameterError: A value is out of range, or two exclude each other.
@@ -99,6 +102,7 @@ class Settings:
     bbox: tuple[float, float, float, float] | None = None
     bbox_crs: str | None = None
     window: tuple[int, int, int, int] | None = None
+    parts_folder: str | Path | None = None
 
     def __post_init__(self) -> None:
         for name in ("bands", "scales", "bbox", "window", "value_range"):

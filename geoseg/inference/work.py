@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from pathlib import Path
 
 from geoseg.disk import require_disk
 from geoseg.inference.estimating import estimate_cost
@@ -11,7 +12,7 @@ from geoseg.inference.job import Job
 from geoseg.inference.parts_sink import LABELS
 from geoseg.inference.pipeline import STAGES
 from geoseg.inference.seams import SeamCounter, SeamCounts
-from geoseg.parts import Run
+from geoseg.parts import Run, is_url
 from geoseg.threads import Stopwatch
 from geoseg.tiling import Progress, Window
 
@@ -56,8 +57,11 @@ class Work:
             cost.wanted_tiles, self._job.grid.tile_size, self._job.grid.overlap, cost.memory / _GIB, cost.disk / _MIB,
         )  # fmt: skip
         require_disk(self._job.outputs.parts, cost.disk)
+        elsewhere = self._job.outputs.elsewhere
+        if elsewhere is not None and not is_url(elsewhere):
+            require_disk(Path(elsewhere), cost.disk)
         if self.resumed:
-            _log.info("going on from %d %% in %s", 100 * self.resumed, self._run.folder)
+            _log.info("going on from %d %% in %s", 100 * self.resumed, self._run.store)
         self.tell(0)
 
     def tell(self, pixels: int) -> None:
@@ -75,6 +79,7 @@ class Work:
         counter = SeamCounter(self._job.grid, self._job.settings.blend)
         above = {(step.row_end, step.col_off): step for step in self._job.steps}
         total = SeamCounts()
+        self._run.foresee(self._run.unnoted(self._job.steps))
         for step in self._job.steps:
             notes = self._run.notes(step)
             counts = notes["seams"]

@@ -25,7 +25,7 @@ from geoseg.errors import GeosegError, OutputError
 from geoseg.tiling import Window
 
 MANIFEST = "manifest.json"
-_LOCK = ".geoseg.lock"
+LOCK = ".geoseg.lock"
 _OWNER = ".geoseg.owner.json"
 
 # Run id, row_off, col_off, height, width, bytes of the file: a part that is cut short is seen without opening it.
@@ -79,7 +79,7 @@ def list_contents(folder: Path) -> Contents:
             parts.append(entry)
         elif _TEMPORARY.fullmatch(entry.name):
             temporaries.append(entry)
-        elif entry.name not in {_LOCK, _OWNER}:
+        elif entry.name not in {LOCK, _OWNER}:
             foreign.append(entry.name)
     return Contents(tuple(parts), tuple(temporaries), tuple(foreign), manifest)
 
@@ -188,7 +188,7 @@ def _acquire(folder: Path) -> FileLock:
             folder.mkdir()
             with suppress(OSError):
                 sync(folder.parent)
-        lock = FileLock(folder / _LOCK, thread_local=False)
+        lock = FileLock(folder / LOCK, thread_local=False)
         try:
             lock.acquire(timeout=_LOCK_SECONDS)
         except Timeout:
@@ -221,11 +221,11 @@ def _release(folder: Path, lock: FileLock) -> None:
     if over and os.name != "nt":
         # While it is still held: afterwards the name may be another run's lock.
         with suppress(OSError):
-            (folder / _LOCK).unlink()
+            (folder / LOCK).unlink()
         with suppress(OSError):  # whatever else is in it is not ours
             folder.rmdir()
     lock.release(force=True)
     if over and os.name == "nt":  # where an open file cannot go, nor one that another run has opened
         with suppress(OSError):
-            (folder / _LOCK).unlink(missing_ok=True)
+            (folder / LOCK).unlink(missing_ok=True)
             folder.rmdir()

@@ -7,10 +7,8 @@ import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 
 from geoseg.errors import OutputError, ParameterError
-from geoseg.parts.folders import MANIFEST, write_durably
 
 FORMAT = 1
 """Version of what a run keeps in its folder."""
@@ -54,53 +52,48 @@ def new_manifest(fingerprint: Mapping[str, object], planes: Sequence[str]) -> Ma
     return Manifest(secrets.token_hex(8), datetime.now(UTC).isoformat(timespec="seconds"), tuple(planes), plain)
 
 
-def write_manifest(folder: Path, manifest: Manifest) -> None:
-    """Put a manifest into a folder, whole or not at all."""
+def manifest_bytes(manifest: Manifest) -> bytes:
+    """A manifest as it is stored."""
     fields = {"geoseg_parts": FORMAT, "run": manifest.run, "created": manifest.created}
     text = json.dumps(fields | {"planes": manifest.planes, "fingerprint": manifest.fingerprint}, indent=1)
     assert text.encode().startswith(_START)
-    write_durably(folder / MANIFEST, text.encode())
+    return text.encode()
 
 
-def check_own(folder: Path) -> None:
-    """See that the manifest in a folder, in whatever state, is one that a run wrote.
-
-    Raises:
-        OutputError: It is another program's.
-    """
-    path = folder / MANIFEST
-    with path.open("rb") as file:
-        start = file.read(len(_START))
-    if not _START.startswith(start):
-        raise OutputError(f"{path} is not geoseg's, so {folder} is not its folder of parts; rename one of them")
+def is_ours(data: bytes) -> bool:
+    """Whether a manifest, in whatever state, is one that a run wrote."""
+    return _START.startswith(data[: len(_START)])
 
 
-def read_manifest(folder: Path) -> Manifest:
-    """The manifest of a folder.
+def parse_manifest(data: bytes, name: str) -> Manifest:
+    """A stored manifest.
+
+    Args:
+        data: What is stored.
+        name: How messages call it.
 
     Raises:
         OutputError: It is damaged, or of another version of geoseg.
     """
-    path = folder / MANIFEST
     try:
-        fields = json.loads(path.read_bytes())
+        fields = json.loads(data)
         version = fields["geoseg_parts"]
     except (ValueError, KeyError, TypeError) as error:
-        raise OutputError(f"{path} is damaged ({' '.join(str(error).split())[:80]}); {_OVER}") from error
+        raise OutputError(f"{name} is damaged ({' '.join(str(error).split())[:80]}); {_OVER}") from error
     if version != FORMAT:
         raise OutputError(
-            f"{path} was written by another version of geoseg (format {version!s:.20}, this one writes {FORMAT}); "
+            f"{name} was written by another version of geoseg (format {version!s:.20}, this one writes {FORMAT}); "
             f"go on with that one, or {_OVER}"
         )
     try:
         manifest = Manifest(fields["run"], fields["created"], tuple(fields["planes"]), dict(fields["fingerprint"]))
         bytes.fromhex(manifest.run)
     except (ValueError, KeyError, TypeError) as error:
-        raise OutputError(f"{path} is damaged ({type(error).__name__}: {str(error)[:80]}); {_OVER}") from error
+        raise OutputError(f"{name} is damaged ({type(error).__name__}: {str(error)[:80]}); {_OVER}") from error
     return manifest
 
 
-def check_same(folder: Path, found: Manifest, wanted: Manifest) -> None:
+def check_same(place: object, found: Manifest, wanted: Manifest) -> None:
     """See that parts of ``found`` are parts of ``wanted``.
 
     Raises:
@@ -113,7 +106,7 @@ def check_same(folder: Path, found: Manifest, wanted: Manifest) -> None:
         told = [_difference(name, old, new) for name in names[:_SHOWN]]
         told += [f"and {len(names) - _SHOWN} more"] if len(names) > _SHOWN else []
         raise ParameterError(
-            f"{folder} holds parts of a run with other parameters: {'; '.join(told)}. "
+            f"{place} holds parts of a run with other parameters: {'; '.join(told)}. "
             f"The same parameters go on with it, {_OVER}"
         )
 

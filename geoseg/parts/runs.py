@@ -1,8 +1,8 @@
-"""Runs: finished windows on disk, so that a job that is killed goes on where it was.
+"""Runs: finished windows that are stored, so that a job that is killed goes on where it was.
 
-A run owns a folder beside its output. Each finished window is a *part*: a file written under a temporary name, flushed
-to the disk and renamed, so that a part is there whole or not at all. The manifest says which parameters the parts were
-made with; parts of other parameters are refused by name. One process at a time holds the folder.
+A run owns a folder beside its output. Each finished window is a *part*: a file that is there whole or not at all, in
+that folder or in another store. The manifest says which parameters the parts were made with; parts of other parameters
+are refused by name. One process at a time holds them.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import json
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import MappingProxyType
@@ -19,20 +19,10 @@ import numpy as np
 import numpy.typing as npt
 
 from geoseg.errors import OutputError, ParameterError
-from geoseg.parts.folders import (
-    MANIFEST,
-    Contents,
-    await_file,
-    disk_errors,
-    list_contents,
-    locked,
-    parse_part_name,
-    part_name,
-    temporary_name,
-    write_durably,
-)
-from geoseg.parts.manifests import Manifest, check_own, check_same, new_manifest, read_manifest, write_manifest
+from geoseg.parts.folders import MANIFEST, disk_errors, parse_part_name, part_name, temporary_name
+from geoseg.parts.manifests import Manifest
 from geoseg.parts.storage import Belonging, DamageError, decode, decode_notes, encode
+from geoseg.parts.stores import Store
 from geoseg.tiling import Window
 from geoseg.wording import listed
 
@@ -43,18 +33,22 @@ _AGAIN = "run the same command again to make it anew"
 
 
 class Run:
-    """Parts of one job, made by :func:`open_run`. Use it from one thread at a time.
+    """Parts of one job, made by :func:`~geoseg.parts.open_run`. Use it from one thread at a time.
 
     Attributes:
         id: 16 hexadecimal digits that no other run has; the same after each resumption.
-        folder: Where its files are; also for the temporaries of the rasters made from them.
+        folder: Beside the output, for the temporaries of what is made from the parts.
+        store: Where the parts are: in that folder, or elsewhere.
         planes: Names of the planes of each part; none where parts hold arrays, see :mod:`geoseg.parts.arrays`.
         created: Whether it begins now; False where it goes on.
     """
 
-    def __init__(self, folder: Path, manifest: Manifest, parts: Mapping[Window, Path], created: bool) -> None:
+    def __init__(
+        self, folder: Path, store: Store, manifest: Manifest, parts: Mapping[Window, str], created: bool
+    ) -> None:
         self.id = manifest.run
         self.folder = folder
+        self.store = store
         self.planes = manifest.planes
         self.created = created
         self._parts = dict(parts)
@@ -99,15 +93,14 @@ class Run:
 
     def put(self, window: Window, data: bytes, notes: Mapping[str, object] = NO_NOTES) -> None:
         """Make a part, as :meth:`write` does, of bytes that hold what :meth:`belonging` says."""
-        path = self.folder / part_name(self.id, window, len(data), self._suffix)
-        with disk_errors(self.folder):
-            write_durably(path, data)
-        self._parts[window], self._notes[window] = path, dict(notes)
+        name = part_name(self.id, window, len(data), self._suffix)
+        self.store.write(name, data)
+        self._parts[window], self._notes[window] = name, dict(notes)
         self._kept = True
 
     def size(self, window: Window) -> int:
         """Bytes of the file of a part that is done."""
-        return parse_part_name(self._parts[window].name)[2]
+        return parse_part_name(self._parts[window])[2]
 
     def take(self, window: Window, size: int, notes: Mapping[str, object]) -> None:
         """Count a part that another process made, with what :meth:`write` was given there.
@@ -115,10 +108,9 @@ class Run:
         Raises:
             OutputError: It is not to be seen here, or not whole.
         """
-        path = self.folder / part_name(self.id, window, size, self._suffix)
-        with disk_errors(path):
-            await_file(path, size)
-        self._parts[window], self._notes[window] = path, dict(notes)
+        name = part_name(self.id, window, size, self._suffix)
+        self.store.await_file(name, size)
+        self._parts[window], self._notes[window] = name, dict(notes)
         self._kept = True
 
     def read(self, window: Window, plane: str, rows: tuple[int, int] | None = None) -> npt.NDArray[np.uint8]:
@@ -157,19 +149,26 @@ class Run:
         """A name in the folder that nobody uses; what is left under it goes with the folder, or with the next run."""
         return temporary_name(self.folder, name)
 
+    def foresee(self, windows: Iterable[Window]) -> None:
+        """Windows whose parts will be read, in this order; a store that is far away fetches them ahead."""
+        self.store.foresee([self._parts[window] for window in windows if window in self._parts])
+
+    def unnoted(self, windows: Iterable[Window]) -> list[Window]:
+        """Those whose notes are not known before their parts are read."""
+        return [window for window in windows if window not in self._notes]
+
     def finish(self) -> None:
         """Remove all that is the run's: its outputs are complete. The manifest goes last, the folder with the block.
 
         Raises:
             OutputError: A file cannot be removed.
         """
-        with disk_errors(self.folder):
-            contents = list_contents(self.folder)
-            _clear(self.folder, contents)
+        with self.store.errors():
+            foreign = clear(self.store)
         self._parts.clear()
         self._notes.clear()
-        if contents.foreign:
-            log.warning("%s stays: it holds files that are not of this run (%s)", self.folder, listed(contents.foreign))
+        if foreign:
+            log.warning("%s stays: it holds files that are not of this run (%s)", self.store, listed(foreign))
 
     def belonging(self, window: Window) -> Belonging:
         """What a part says of itself."""
@@ -179,117 +178,46 @@ class Run:
         """The file of a part; an error where there is none, or where it cannot be read."""
         if window not in self._parts:
             raise ParameterError(f"there is no part of {window}; {len(self._parts)} others are done")
-        path = self._parts[window]
+        name = self._parts[window]
+        where = self.store.named(name)
         try:
-            data = path.read_bytes()
+            data = self.store.read(name)
         except FileNotFoundError as error:
             del self._parts[window]
-            raise OutputError(f"{path} is gone; {_AGAIN}") from error
+            raise OutputError(f"{where} is gone; {_AGAIN}") from error
         except OSError as error:
             if error.errno == errno.EIO:
                 self._drop(window)
-                raise OutputError(f"{path} lies on a failing disk and has been removed; {_AGAIN}") from error
-            raise OutputError(f"{path} cannot be read ({error.strerror}); run the same command again") from error
+                raise OutputError(f"{where} lies on a failing disk and has been removed; {_AGAIN}") from error
+            why = error.strerror or " ".join(str(error).split())
+            raise OutputError(f"{where} cannot be read ({why}); run the same command again") from error
         return data
 
     @contextmanager
     def soundness(self, window: Window) -> Iterator[None]:
         """A DamageError in this block removes the part, and becomes an OutputError."""
-        path = self._parts[window]
+        where = self.store.named(self._parts[window])
         try:
             yield
         except DamageError as error:
             self._drop(window)
-            raise OutputError(f"{path} is damaged ({error}) and has been removed; {_AGAIN}") from error
+            raise OutputError(f"{where} is damaged ({error}) and has been removed; {_AGAIN}") from error
 
     def _drop(self, window: Window) -> None:
-        path = self._parts.pop(window)
+        name = self._parts.pop(window)
         self._notes.pop(window, None)
         with suppress(OSError):
-            path.unlink()
+            self.store.remove([name])
 
 
-@contextmanager
-def open_run(
-    folder: Path, fingerprint: Mapping[str, object], planes: Sequence[str], *, resume: bool = True
-) -> Iterator[Run]:
-    """Begin a run, or go on with the one that was left in ``folder``.
+def clear(store: Store) -> tuple[str, ...]:
+    """Remove all that is a run's, the manifest last: killed on the way, it is a run with fewer parts.
 
-    However the block is left, the parts stay, unless :meth:`Run.finish` was called. A run that never wrote a part
-    leaves nothing.
-
-    Args:
-        folder: Of the run alone; made where it is absent, beside the output.
-        fingerprint: All that changes pixels, as JSON: parts of another fingerprint are not used.
-        planes: Names of the planes of each part.
-        resume: Whether to go on; else what an older run left is removed.
-
-    Raises:
-        ParameterError: It holds parts of other parameters; the message says which.
-        OutputError: Another run holds it, it holds files that are not ours, or it cannot be written.
+    Returns:
+        What is not a run's, and stays.
     """
-    folder = Path(folder)
-    wanted = new_manifest(fingerprint, planes)
-    with disk_errors(folder):
-        _check_own(folder)  # before a lock is put there
-    with locked(folder):
-        with disk_errors(folder):
-            run = _begin(folder, wanted, resume)
-        try:
-            yield run
-        finally:
-            if not run.kept:
-                with suppress(OSError):
-                    _abandon(run)
-
-
-def _check_own(folder: Path) -> Contents:
-    """What lies in the folder of a run; an OutputError where that is not what it is."""
-    contents = list_contents(folder)
-    if contents.manifest:
-        check_own(folder)
-    elif contents.foreign:
-        raise OutputError(
-            f"{folder} holds files that are not geoseg's ({listed(contents.foreign)}), and the run needs a folder of "
-            "its own there; move it or choose another output"
-        )
-    return contents
-
-
-def _begin(folder: Path, wanted: Manifest, resume: bool) -> Run:
-    contents = _check_own(folder)
-    if resume and contents.manifest:
-        found = read_manifest(folder)
-        check_same(folder, found, wanted)
-        for left in contents.temporaries:
-            left.unlink()
-        return Run(folder, found, dict(_complete(contents, found.run)), created=False)
-    _clear(folder, contents)
-    write_manifest(folder, wanted)
-    return Run(folder, wanted, {}, created=True)
-
-
-def _complete(contents: Contents, run: str) -> Iterator[tuple[Window, Path]]:
-    """Parts of a run as long as they were written; others are removed, to be made anew."""
-    for path in contents.parts:
-        owner, window, size = parse_part_name(path.name)
-        found = path.stat().st_size
-        if owner == run and found == size:
-            yield window, path
-            continue
-        if owner == run:
-            log.warning("%s is cut short: %d bytes of %d; it is made anew", path, found, size)
-        path.unlink()
-
-
-def _abandon(run: Run) -> None:
-    """Take a run without parts away."""
-    _clear(run.folder, list_contents(run.folder))
-
-
-def _clear(folder: Path, contents: Contents) -> None:
-    """Remove all that is a run's, the manifest last: killed on the way, it is a run with fewer parts."""
-    for path in (*contents.parts, *contents.temporaries):
-        path.unlink()
-    if contents.manifest:
-        (folder / MANIFEST).unlink()
+    listing = store.listing()
+    store.remove([*(name for name, _ in listing.parts), *listing.temporaries])
+    if listing.manifest:
+        store.remove([MANIFEST])
+    return listing.foreign

@@ -1,0 +1,408 @@
+"""Parts in an object store: the promises of a folder of parts, kept where there are neither locks nor renames."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import numpy as np
+import pytest
+from object_stores import BUCKET, objects, put, remove, server  # noqa: F401 - a fixture
+
+from geoseg.errors import OutputError, ParameterError, StoreError
+from geoseg.parts import join_run, leases, open_run
+from geoseg.parts import objects as store_objects
+from geoseg.parts.ahead import AHEAD, ReadAhead
+from geoseg.parts.stores import inside, is_url
+from geoseg.tiling import Window
+
+WINDOWS = [Window(row, 0, 10, 20) for row in range(0, 80, 10)]
+FINGERPRINT = {"model": "abc"}
+LOCK = ".geoseg.lock"
+
+
+def planes(window: Window) -> np.ndarray:
+    return np.random.default_rng(window.row_off).integers(0, 9, (1, window.height, window.width)).astype(np.uint8)
+
+
+@pytest.fixture(params=["memory", pytest.param("s3", marks=pytest.mark.slow)])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Where parts are to be: a prefix of this test alone, whose name is full of what means something elsewhere."""
+    if request.param == "s3":
+        request.getfixturevalue("server")
+    return f"{request.param}://{BUCKET}/{tmp_path.name} ü#/[a]*.tif.parts"
+
+
+def begin(folder: Path, place: str, *windows: Window, **options: Any) -> str:
+    """A run that wrote parts and was left."""
+    with open_run(folder, FINGERPRINT, ["labels"], elsewhere=place, **options) as run:
+        for window in windows:
+            run.write(window, planes(window), {"row": window.row_off})
+        return run.id
+
+
+def parts_at(place: str) -> list[str]:
+    return [name for name in objects(place) if name.endswith(".tif")]
+
+
+def test_parts_come_back_and_the_next_run_goes_on(tmp_path: Path, place: str) -> None:
+    first = begin(tmp_path / "p", place, *WINDOWS[:3])
+    assert len(parts_at(place)) == 3
+    assert not (tmp_path / "p").exists()
+    with open_run(tmp_path / "p", FINGERPRINT, ["labels"], elsewhere=place) as run:
+        assert (run.id, run.done, run.created) == (first, set(WINDOWS[:3]), False)
+        run.foresee(WINDOWS)
+        for window in WINDOWS[:3]:
+            assert np.array_equal(run.read(window, "labels"), planes(window)[0])
+            assert run.notes(window) == {"row": window.row_off}
+        run.temporary("map.tif").write_bytes(b"half a map")
+        run.finish()
+    assert objects(place) == {}
+    assert [path.name for path in (tmp_path / "p").iterdir()] == [path.name for path in (tmp_path / "p").glob(".map*")]
+    begin(tmp_path / "p", place)
+    assert not (tmp_path / "p").exists()  # what was left half-written went with the next run
+    assert objects(place) == {}
+
+
+def test_workers_make_parts_that_the_holder_takes(tmp_path: Path, place: str) -> None:
+    made: list[tuple[Window, int, Any]] = []
+    with open_run(tmp_path / "p", FINGERPRINT, ["labels"], elsewhere=place) as run:
+        run.write(WINDOWS[0], planes(WINDOWS[0]))
+        there = join_run(place, run.id, WINDOWS[:3], lambda *told: made.append(told))
+        assert there.done == {WINDOWS[0]}
+        there.write(WINDOWS[1], planes(WINDOWS[1]), {"x": 1})
+        run.take(*made[0])
+        assert np.array_equal(run.read(WINDOWS[1], "labels"), planes(WINDOWS[1])[0])
+        with pytest.raises(OutputError, match=r"not to be seen here.*same bucket"):
+            run.take(WINDOWS[2], 77, {})
+        with pytest.raises(OutputError, match="another run here than where"):
+            join_run(place, "0" * 16, WINDOWS, lambda *_: None)
+    with pytest.raises(OutputError, match=r"is not to be seen here; workers need the same bucket"):
+        join_run(f"{place}.none", run.id, WINDOWS, lambda *_: None)
+
+
+def test_nothing_but_the_runs_own_objects_is_touched(tmp_path: Path, place: str) -> None:
+    other = inside(place.rpartition("/")[0], "other.tif.parts")
+    begin(tmp_path / "o", other, WINDOWS[0])
+    before = objects(other)
+    run_id = begin(tmp_path / "p", place, WINDOWS[0])
+    put(f"{place}/notes.txt", b"mine")
+    put(f"{place}/below/0123456789abcdef_0_0_1_1_4.tif", b"mine")
+    stray = f"0123456789abcdef_0_0_1_1_{len(b'stray')}.tif"
+    put(f"{place}/{stray}", b"stray")
+    with open_run(tmp_path / "p", FINGERPRINT, ["labels"], elsewhere=place) as run:
+        assert (run.id, run.done) == (run_id, {WINDOWS[0]})
+        run.finish()
+    assert objects(place) == {"notes.txt": b"mine", "below/0123456789abcdef_0_0_1_1_4.tif": b"mine"}
+    assert objects(other) == before
+    with pytest.raises(OutputError, match=r"not geoseg's \(below, notes.txt\)"):
+        begin(tmp_path / "p", place)
+
+
+@pytest.mark.parametrize("keep", [0, 100])
+def test_parts_that_are_cut_short_or_damaged_are_made_anew(tmp_path: Path, place: str, keep: int) -> None:
+    begin(tmp_path / "p", place, *WINDOWS[:3])
+    short, broken = sorted(parts_at(place))[:2]
+    whole = objects(place)
+    put(f"{place}/{short}", whole[short][:keep])
+    put(f"{place}/{broken}", whole[broken][:-9] + bytes(9))
+    with open_run(tmp_path / "p", FINGERPRINT, ["labels"], elsewhere=place) as run:
+        assert run.done == set(WINDOWS[1:3])
+        run.foresee(WINDOWS)
+        with pytest.raises(OutputError, match=r"is damaged .* has been removed"):
+            run.read(WINDOWS[1], "labels")
+        for window in WINDOWS[:2]:
+            run.write(window, planes(window))
+        for window in WINDOWS[:3]:
+            assert np.array_equal(run.read(window, "labels"), planes(window)[0])
+    assert len(objects(place)) == len(whole)
+
+
+def test_other_parameters_are_refused_and_starting_over_clears(tmp_path: Path, place: str) -> None:
+    begin(tmp_path / "p", place, WINDOWS[0])
+    other = {"model": "xyz"}
+    with (
+        pytest.raises(ParameterError, match='model was "abc", is "xyz"'),
+        open_run(tmp_path / "p", other, ["labels"], elsewhere=place),
+    ):
+        pass
+    with open_run(tmp_path / "p", other, ["labels"], elsewhere=place, resume=False) as run:
+        assert run.created
+        assert parts_at(place) == []
+    assert objects(place) == {}
+
+
+def test_parts_beside_the_output_are_not_left_behind_in_silence(tmp_path: Path, place: str) -> None:
+    with open_run(tmp_path / "p", FINGERPRINT, ["labels"]) as run:
+        run.write(WINDOWS[0], planes(WINDOWS[0]))
+    with pytest.raises(ParameterError, match="without --parts-folder"):
+        begin(tmp_path / "p", place)
+    begin(tmp_path / "p", place, WINDOWS[1], resume=False)
+    assert not (tmp_path / "p").exists()
+    assert len(parts_at(place)) == 1
+
+
+def test_parts_in_another_folder(tmp_path: Path) -> None:
+    (tmp_path / "scratch").mkdir()
+    place = inside(tmp_path / "scratch", "p")
+    begin(tmp_path / "p", place, WINDOWS[0])
+    assert not (tmp_path / "p").exists()
+    with open_run(tmp_path / "p", FINGERPRINT, ["labels"], elsewhere=place) as run:
+        assert run.done == {WINDOWS[0]}
+        run.finish()
+    assert list((tmp_path / "scratch").iterdir()) == []
+
+
+# One run at a time
+
+
+def lock_of(place: str, **changes: Any) -> None:
+    """A lock of somebody else."""
+    holder = {"token": "x", "pid": 1, "host": "far", "machine": "", "since": "noon", "beat": time.time()}
+    put(f"{place}/{LOCK}", json.dumps(holder | changes).encode())
+
+
+def test_a_second_run_is_refused_and_told_who_is_first(tmp_path: Path, place: str) -> None:
+    with open_run(tmp_path / "p", FINGERPRINT, ["labels"], elsewhere=place) as run:
+        with pytest.raises(OutputError, match=rf"held by another run \(pid {os.getpid()} on .* since "):
+            begin(tmp_path / "q", place)
+        run.write(WINDOWS[0], planes(WINDOWS[0]))
+    assert len(objects(place)) == 2
+    lock_of(place)
+    with pytest.raises(OutputError, match=r"pid 1 on far since noon.*10 min.*remove that object"):
+        begin(tmp_path / "p", place)
+
+
+def test_one_of_many_that_begin_together_gets_it(tmp_path: Path, place: str) -> None:
+    together, inside_now, most, refused = threading.Barrier(6), [0], [0], [0]
+    guard = threading.Lock()
+
+    def enter(number: int) -> None:
+        together.wait()
+        try:
+            with open_run(tmp_path / str(number), FINGERPRINT, ["labels"], elsewhere=place):
+                with guard:
+                    inside_now[0] += 1
+                    most[0] = max(most[0], inside_now[0])
+                time.sleep(0.2)
+                with guard:
+                    inside_now[0] -= 1
+        except OutputError:
+            with guard:
+                refused[0] += 1
+
+    threads = [threading.Thread(target=enter, args=(number,)) for number in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert most[0] == 1
+    assert refused[0] >= 1
+    assert objects(place) == {}
+
+
+def test_a_lock_that_was_left_is_taken_over(
+    tmp_path: Path, place: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(leases, "SETTLE_SECONDS", 0.01)
+    lock_of(place, beat=time.time() - leases.STALE_SECONDS - 1)
+    begin(tmp_path / "p", place, WINDOWS[0])
+    assert "no sign of life for 10 min; taken over" in caplog.text
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    if sys.platform == "linux":
+        lock_of(place, pid=ended.pid, machine=leases._machine())
+        begin(tmp_path / "p", place, WINDOWS[1])
+        assert "has ended without taking its lock away; taken over" in caplog.text
+        lock_of(place, pid=ended.pid, machine="another")
+        with pytest.raises(OutputError, match="held by another run"):
+            begin(tmp_path / "p", place)
+    put(f"{place}/{LOCK}", b"?")
+    with pytest.raises(OutputError, match="lock is damaged"):
+        begin(tmp_path / "p", place)
+
+
+def test_the_lock_is_renewed_and_its_loss_ends_the_run(
+    tmp_path: Path, place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leases, "BEAT_SECONDS", 0.05)
+    with open_run(tmp_path / "p", FINGERPRINT, ["labels"], elsewhere=place) as run:
+        run.write(WINDOWS[0], planes(WINDOWS[0]))
+        first = json.loads(objects(place)[LOCK])["beat"]
+        end = time.monotonic() + 10
+        while json.loads(objects(place)[LOCK])["beat"] == first and time.monotonic() < end:
+            time.sleep(0.02)
+        assert json.loads(objects(place)[LOCK])["beat"] > first
+        lock_of(place)
+        end = time.monotonic() + 10
+        while not run.store._lease._lost and time.monotonic() < end:  # type: ignore[attr-defined]
+            time.sleep(0.02)
+        with pytest.raises(OutputError, match="no longer of this run"):
+            run.take(WINDOWS[0], run.size(WINDOWS[0]), {})
+        with pytest.raises(OutputError, match="no longer of this run"):
+            run.write(WINDOWS[1], planes(WINDOWS[1]))
+        assert json.loads(objects(place)[LOCK])["token"] == "x"
+    assert json.loads(objects(place)[LOCK])["token"] == "x"  # another's lock stays
+    remove(f"{place}/{LOCK}")
+
+
+def test_where_a_put_cannot_be_conditional_the_last_one_has_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = f"memory://{BUCKET}/{tmp_path.name}"
+    monkeypatch.setattr(leases, "SETTLE_SECONDS", 0.05)
+    monkeypatch.setattr(store_objects.ObjectStore, "create", lambda self, name, data: self.replace(name, data) is None)
+    begin(tmp_path / "p", place, WINDOWS[0])
+    monkeypatch.setattr(leases.time, "sleep", lambda _: lock_of(place))  # another one comes a moment later
+    with pytest.raises(OutputError, match="held by another run"):
+        begin(tmp_path / "p", place)
+    remove(f"{place}/{LOCK}")
+
+
+# What goes wrong
+
+
+@pytest.mark.parametrize(
+    ("place", "message"),
+    [
+        ("file:///tmp/parts", "cannot hold parts; give a folder"),
+        ("simplecache::s3://bucket/parts", "cannot hold parts"),
+        ("https://host/parts", "cannot hold parts"),
+        ("nonsense://bucket/parts", "no place for parts .*nonsense"),
+    ],
+)
+def test_places_that_hold_no_parts_are_refused(tmp_path: Path, place: str, message: str) -> None:
+    with pytest.raises(ParameterError, match=message):
+        begin(tmp_path / "p", place)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_package_that_is_absent_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(importlib.import_module("fsspec.registry")._registry, "s3", raising=False)
+    monkeypatch.setitem(sys.modules, "s3fs", None)
+    with pytest.raises(ParameterError, match=r"needs a package that is absent \(Install s3fs.*\); pip install s3fs$"):
+        begin(tmp_path / "p", "s3://bucket/parts")
+
+
+def test_names() -> None:
+    assert is_url("s3://bucket")
+    assert not any(map(is_url, ("C:/maps", "C://maps", "maps", "/maps/s3", Path("maps"))))
+    assert inside("s3://bucket/a/", "map.tif.parts") == "s3://bucket/a/map.tif.parts"
+    assert inside(Path("a"), "b") == str(Path("a/b"))
+    with pytest.raises(ParameterError, match="has no name"):
+        inside(" ", "b")
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("server")
+def test_a_bucket_that_is_not_there_and_credentials_that_are_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(StoreError, match=r"s3://none/p/.geoseg.lock cannot be used .*bucket.*create the bucket"):
+        begin(tmp_path / "p", "s3://none/p")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    fsspec.get_filesystem_class("s3").clear_instance_cache()
+    with pytest.raises(StoreError, match=r"Unable to locate credentials.*AWS_PROFILE"):
+        begin(tmp_path / "p", f"s3://{BUCKET}/p")
+    fsspec.get_filesystem_class("s3").clear_instance_cache()
+    assert list(tmp_path.iterdir()) == []
+
+
+class Refusing:
+    """The file system of a store, of which one request fails some times."""
+
+    def __init__(self, files: Any, request: str, error: Exception, times: int) -> None:
+        self._files, self._request, self._error, self.left = files, request, error, times
+
+    def __getattr__(self, name: str) -> Any:
+        def ask(*arguments: Any, **options: Any) -> Any:
+            if name == self._request and self.left:
+                self.left -= 1
+                raise self._error
+            return getattr(self._files, name)(*arguments, **options)
+
+        return ask
+
+
+@pytest.mark.parametrize(
+    ("request_name", "use"),
+    [
+        ("pipe_file", lambda run: run.write(WINDOWS[1], planes(WINDOWS[1]))),
+        ("cat_file", lambda run: run.read(WINDOWS[0], "labels")),
+        ("info", lambda run: run.take(WINDOWS[0], run.size(WINDOWS[0]), {})),
+        ("rm_file", lambda run: run.finish()),
+    ],
+)
+def test_what_a_store_does_not_answer_is_asked_again(
+    tmp_path: Path, place: str, monkeypatch: pytest.MonkeyPatch, request_name: str, use: Any
+) -> None:
+    monkeypatch.setattr(store_objects, "PAUSES", (0.01, 0.01))
+    with open_run(tmp_path / "p", FINGERPRINT, ["labels"], elsewhere=place) as run:
+        run.write(WINDOWS[0], planes(WINDOWS[0]))
+        for error, tries in ((PermissionError("Access Denied"), 1), (ConnectionError("reset"), 3)):
+            refusing = Refusing(run.store._files, request_name, error, 99)  # type: ignore[attr-defined]
+            with monkeypatch.context() as patch:
+                patch.setattr(run.store, "_files", refusing)
+                with pytest.raises(OutputError, match=str(error)) as caught:
+                    use(run)
+            assert refusing.left == 99 - tries  # of what is not allowed no use in asking again
+            assert "\n" not in str(caught.value)
+        with monkeypatch.context() as patch:
+            refusing = Refusing(run.store._files, request_name, ConnectionError("reset"), 2)  # type: ignore[attr-defined]
+            patch.setattr(run.store, "_files", refusing)
+            use(run)
+        assert refusing.left == 0
+
+
+# Reading ahead
+
+
+def test_files_are_fetched_ahead_but_never_many() -> None:
+    fetched: list[str] = []
+    gate = threading.Semaphore(0)
+
+    def fetch(name: str) -> bytes:
+        gate.acquire()
+        fetched.append(name)
+        return name.encode()
+
+    ahead = ReadAhead(fetch)
+    names = [f"{number:02}" for number in range(20)]
+    ahead.foresee(names)
+    for _ in range(100):
+        gate.release()
+    assert ahead.read("00") == b"00"
+    end = time.monotonic() + 10
+    while len(fetched) < 1 + AHEAD and time.monotonic() < end:
+        time.sleep(0.005)
+    assert sorted(fetched) == names[: 1 + AHEAD]
+    for name in names:
+        for _ in range(3):  # one plane after the other
+            assert ahead.read(name) == name.encode()
+    assert sorted(fetched) == names
+    assert ahead.read("05") == b"05"  # not kept: fetched anew
+    assert len(fetched) == 21
+    ahead.close()
+
+
+def test_what_fails_ahead_fails_where_it_is_read() -> None:
+    def fetch(name: str) -> bytes:
+        if name == "b":
+            raise FileNotFoundError(name)
+        return b""
+
+    ahead = ReadAhead(fetch)
+    ahead.foresee("abc")
+    assert ahead.read("a") == b""
+    with pytest.raises(FileNotFoundError):
+        ahead.read("b")
+    assert ahead.read("c") == b""
+    ahead.close()
