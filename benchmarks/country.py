@@ -42,7 +42,7 @@ def _inputs(country: Country, rates: Rates) -> str:
         ["c", "price of a core for an hour", country.price, "assumed"],
         ["r", "a worker, Mpx/s of the scene", f"{rates.worker:.3g}", "measured"],
         ["s", "start of workers, loading the network", f"{rates.start:.3g} s", "measured"],
-        ["o", "from one scene to the next, at least", f"{rates.scene:.3g} s", "measured"],
+        ["o", "client, a scene, at least", f"{rates.scene:.3g} s", "measured"],
         ["t", "client, a task", f"{rates.client[0] * ms:.3g} ms", "measured"],
         ["p", "client, a part", f"{rates.client[1] * ms:.3g} ms", "measured"],
         ["q", "client, for the square of the parts of a scene", f"{rates.client[2] * us:.2g} µs", "measured"],
@@ -67,30 +67,30 @@ def _amounts(country: Country, rates: Rates, whole: Bill) -> str:
         ["bytes in", "N b (1 + x)", _bytes(pixels * country.bands * (1 + counts.share_twice))],
         ["bytes of parts", "N e", _bytes(pixels * rates.part)],
         ["bytes of the map", "N f", _bytes(pixels * rates.map)],
-        ["workers", "N (1 + x) / (W r)", f"{whole.during['workers']:.2g} h"],
-        ["client, parts and tasks", "t T + p P + q P²", f"{whole.during['client']:.2g} h"],
-        ["scheduler", "u T + v P", f"{whole.during['scheduler']:.2g} h"],
-        ["storage, reading", "N b (1 + x) / D", f"{whole.during['storage, reading']:.2g} h"],
-        ["storage, writing", "N e / D", f"{whole.during['storage, writing']:.2g} h"],
-        ["client, assembly, when workers are done", "N / m", f"{whole.after['assembly']:.2g} h"],
+        ["workers", "N (1 + x) / (W r)", _hours(whole.during["workers"])],
+        ["client, parts and tasks", "o + t T + p P + q P²", _hours(whole.during["client"])],
+        ["scheduler", "u T + v P", _hours(whole.during["scheduler"])],
+        ["storage, reading", "N b (1 + x) / D", _hours(whole.during["storage, reading"])],
+        ["storage, writing", "N e / D", _hours(whole.during["storage, writing"])],
+        ["client, assembly, when workers are done", "N / m", _hours(whole.after["assembly"])],
         ["client's memory, beside what it begins with", "h P", f"{counts.parts * rates.memory / 2**30:.2g} GiB"],
-        ["from first to last", "s + the longest of the five + assembly", f"{whole.hours:.2g} h"],
-        ["cost", "that, times W × cores × c", f"{whole.cost:,.0f}"],
+        ["from first to last", "s + the longest of the five + assembly", _hours(whole.hours)],
+        ["cost", "that, times W × cores × c", _number(whole.cost)],
     ]
     return markdown(["one mosaic, one client", "formula", "value"], rows)
 
 
 def _bills(bills: Sequence[Bill]) -> str:
     head = [
-        "way", "scenes", "workers of a client", "tasks", "parts", "computed twice", "workers busy", "computing, h",
-        "assembling, h", "in all, h", "cost", "takes longest",
+        "way", "scenes", "workers of a client", "tasks", "computed twice", "workers busy", "workers, h",
+        "storage, h", "client, h", "assembling, h", "in all, h", "cost", "takes longest",
     ]  # fmt: skip
     rows = [
         [
             b.way.name, f"{b.way.scenes:,}", b.counts.workers, f"{b.way.scenes * b.counts.regions:,}",
-            f"{b.way.scenes * b.counts.parts:,}", f"{100 * b.counts.share_twice:.1f} %",
-            f"{100 * b.counts.efficiency * (1 + b.counts.share_twice):.0f} %", f"{max(b.during.values()):.2g}",
-            f"{max(b.after.values()):.2g}", f"{b.hours:.2g}", f"{b.cost:,.0f}", b.first,
+            f"{100 * b.counts.share_twice:.1f} %", f"{100 * b.busy:.0f} %", _number(b.during["workers"]),
+            _number(b.during["storage, reading"]), _number(b.during["client"]),
+            _number(b.during["assembly"] + b.after["assembly"]), _number(b.hours), _number(b.cost), b.first,
         ]
         for b in bills
     ]  # fmt: skip
@@ -105,8 +105,7 @@ def _limits(country: Country, rates: Rates) -> str:
     whole = ways(country)[0]
     slow, fast = (limits(country, rates, whole, worker) for worker in (rates.worker, GPU_MPX))
     rows = [
-        [name, formulae[name], f"{slow[name]:,.0f}", f"{fast[name]:,.0f}"]
-        for name in sorted(slow, key=slow.__getitem__)
+        [name, formulae[name], _number(slow[name]), _number(fast[name])] for name in sorted(slow, key=slow.__getitem__)
     ]
     return markdown(
         [
@@ -117,8 +116,17 @@ def _limits(country: Country, rates: Rates) -> str:
     )  # fmt: skip
 
 
+def _hours(value: float) -> str:
+    return f"{_number(value)} h"
+
+
+def _number(value: float) -> str:
+    """Two digits, or all of those before the point."""
+    return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
+
+
 def _bytes(value: float) -> str:
-    return f"{value / 1e12:.2g} TB"
+    return f"{_number(value / 1e12)} TB"
 
 
 def main() -> None:

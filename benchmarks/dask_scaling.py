@@ -66,7 +66,7 @@ def speed(args: argparse.Namespace) -> dict[str, Any]:
             runs, scene, model / "model.safetensors", args.folder, args.folder / "cache", repeat
         )  # fmt: skip
     say("speed: from one scene to the next")
-    gap = between(one, 4 if args.quick else 8, model / "cheap.safetensors", args.folder, args.folder / "cache")
+    gap = between(one, 4 if args.quick else 16, model / "cheap.safetensors", args.folder, args.folder / "cache")
     return {
         "backends": found, "height": height, "width": width, "tile": sizes.tile, "overlap": sizes.overlap,
         "between": gap, "cores": len(cores_here()),

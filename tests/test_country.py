@@ -91,7 +91,9 @@ def test_a_bill_holds_at_its_ends(benchmarks: Any, rates: Any) -> None:
     assert plain.during["storage, reading"] * 3600 == pytest.approx(pixels * 4 * (1 + plain.counts.share_twice) / 1250)
     assert plain.during["workers"] * 3600 == pytest.approx(plain.counts.longest / 7)
     assert plain.first == "workers"
+    assert plain.busy == pytest.approx(plain.counts.efficiency * (1 + plain.counts.share_twice))
     assert plain.hours == pytest.approx(plain.before + plain.during["workers"] + plain.after["assembly"])
+    assert plain.before * 3600 == rates.start
     assert plain.cost == pytest.approx(plain.hours * 4 * 2 * 0.05)
     slow = paper.bill(country, dataclasses.replace(rates, assembly=0.1), way)
     assert slow.first == "assembly"
@@ -99,6 +101,20 @@ def test_a_bill_holds_at_its_ends(benchmarks: Any, rates: Any) -> None:
     assert narrow.first == "storage, reading"
     shared = paper.bill(country, rates, paper.Way("four", 50_000, 4, 4))
     assert shared.after["assembly"] == pytest.approx(plain.after["assembly"] / 4)
+
+
+def test_of_many_scenes_as_many_are_under_way_as_fill_the_workers(benchmarks: Any, rates: Any) -> None:
+    paper = benchmarks("scaling.paper")
+    country = paper.Country(area=900.0, workers=100)
+    many = paper.bill(country, rates, paper.Way("many", 20_000, 25, 1, 5))
+    pixels = 400  # Mpx each
+    assert many.counts.regions == -(-many.counts.parts // 5)
+    assert many.busy == 1
+    assert many.during["workers"] * 3600 == pytest.approx(25 * (many.counts.tiles + many.counts.twice) / 7 / 100)
+    assert many.during["assembly"] * 3600 == pytest.approx(24 * pixels / 100)  # beside others, but for the last
+    assert many.after["assembly"] * 3600 == pytest.approx(pixels / 100)
+    few = paper.bill(dataclasses.replace(country, workers=10_000), rates, paper.Way("many", 20_000, 25, 1, 5))
+    assert few.busy == pytest.approx(paper.MOST * few.counts.regions / 10_000)
 
 
 def test_at_its_limit_a_resource_is_as_busy_as_the_workers(benchmarks: Any, rates: Any) -> None:
@@ -112,7 +128,7 @@ def test_at_its_limit_a_resource_is_as_busy_as_the_workers(benchmarks: Any, rate
         "client, assembly": bill.after["assembly"],
         "scheduler": bill.during["scheduler"],
         "storage, writing": bill.during["storage, writing"],
-        "client, parts and tasks": bill.during["client"],
+        "client, parts and tasks": bill.during["client"] - rates.scene / 3600,
     }
     for name, value in hours.items():
         assert alone / found[name] == pytest.approx(value)

@@ -12,6 +12,8 @@ from scaling.plans import Counts, count
 from scaling.results import median, start_up
 from scipy.optimize import nnls
 
+from geoseg.inference.lanes import MOST
+
 
 @dataclass(frozen=True, slots=True)
 class Rates:
@@ -21,7 +23,7 @@ class Rates:
         worker: Mpx/s of the scene that a worker makes by itself.
         tiles: Tiles/s of the same.
         start: Seconds until workers are there and have loaded the network.
-        scene: Seconds that lie at least between one scene and the next.
+        scene: Seconds that each of many scenes takes at least.
         client: Of the client for a task, for a part, and for the square of the parts of a scene.
         scheduler: Of the scheduler for a task and for a part.
         listing: Of a worker at the beginning of a region, for each part that lies in the folder.
@@ -109,12 +111,14 @@ class Way:
         side: Of a scene in pixels.
         scenes: All of them.
         clients: At a time, each with its share of the workers and of the scenes.
+        region_parts: As ``--region-parts``; None is the default.
     """
 
     name: str
     side: int
     scenes: int
     clients: int
+    region_parts: int | None = None
 
     @property
     def each(self) -> int:
@@ -129,14 +133,16 @@ class Bill:
     Attributes:
         way: It.
         counts: Of one scene.
+        busy: Share of the time in which workers compute, were there nothing else to wait for.
         during: Hours that each would take by itself while workers compute; the longest is what it takes.
-        after: The same, while clients make the maps.
-        before: Hours in which nothing is computed: workers start, scenes are opened.
+        after: The same, while clients make the last map, or the only one.
+        before: Hours in which nothing is computed: workers start.
         cost: Of the cores, which are held to the end.
     """
 
     way: Way
     counts: Counts
+    busy: float
     during: dict[str, float]
     after: dict[str, float]
     before: float
@@ -150,46 +156,53 @@ class Bill:
     @property
     def first(self) -> str:
         """What takes longest."""
-        stages = {**self.during, **self.after}
-        return max(stages, key=lambda name: stages[name])
+        names = (*self.during, *self.after)
+        return max(names, key=lambda name: max(self.during.get(name, 0.0), self.after.get(name, 0.0)))
 
 
 def ways(country: Country) -> list[Way]:
-    """One map; sheets of 10 km one after the other; the same and blocks of 100 km, several at a time."""
+    """One map; sheets of 10 km; blocks of 100 km and sheets, each client with workers of its own."""
     sheet, block = (round(metres / country.gsd) for metres in (10_000, 100_000))
     sheets, blocks = (math.ceil(country.pixels / side**2) for side in (sheet, block))
     many, few = max(1, country.workers // 4), min(blocks, country.workers)
     return [
         Way("one mosaic, one client", math.ceil(math.sqrt(country.pixels)), 1, 1),
-        Way("sheets of 10 km one after the other, one client", sheet, sheets, 1),
-        Way(f"blocks of 100 km, {few} clients", block, blocks, few),
+        Way("sheets of 10 km, one client", sheet, sheets, 1),
+        Way("the same, `--region-parts 5`", sheet, sheets, 1, 5),
+        Way(f"mosaics of 100 km, {few} clients", block, blocks, few),
         Way(f"sheets of 10 km, {many} clients", sheet, sheets, many),
     ]
 
 
 def bill(country: Country, rates: Rates, way: Way) -> Bill:
     """What a way takes; see docs/scale-out.md for the formulae in words."""
-    counts = count(way.side, way.side, max(1, country.workers // way.clients))
+    counts = count(way.side, way.side, max(1, country.workers // way.clients), way.region_parts)
     pixels, parts, tasks = way.side**2 / 1e6, counts.parts, counts.regions
+    computed = counts.tiles + counts.twice
+    busy = _busy(way, counts)
     disk, every = country.disk * 1e3, way.scenes * pixels  # MB/s, Mpx
-    begin = tasks * parts / 2 * rates.listing / counts.workers
+    begin = tasks * parts / 2 * rates.listing
     a_task, a_part, squared = rates.client
     during = {
-        "workers": way.each * (counts.longest / rates.tiles + begin),
-        "client": way.each * (a_task * tasks + a_part * parts + squared * parts**2),
+        "workers": way.each * (computed / rates.tiles + begin) / (counts.workers * busy),
+        "client": way.each * (rates.scene + a_task * tasks + a_part * parts + squared * parts**2),
         "scheduler": way.each * (rates.scheduler[0] * tasks + rates.scheduler[1] * parts),
         "storage, reading": every * country.bands * (1 + counts.share_twice) / disk,
-        "storage, writing": every * rates.part / disk,
+        "storage, writing": every * (rates.part + (rates.map if way.each > 1 else 0)) / disk,
+        "assembly": (way.each - 1) * pixels / rates.assembly,  # of scenes that are complete, beside the others
     }
-    after = {
-        "assembly": way.each * pixels / rates.assembly,
-        "storage, assembly": every * max(rates.part, rates.map) / disk,
-    }
-    before = rates.start + way.each * rates.scene
-    seconds = before + max(during.values()) + max(after.values())
+    after = {"assembly": pixels / rates.assembly, "storage, assembly": way.clients * pixels * rates.map / disk}
+    seconds = rates.start + max(during.values()) + max(after.values())
     cost = seconds / 3600 * country.workers * country.cores * country.price
     hours = ({name: value / 3600 for name, value in stages.items()} for stages in (during, after))
-    return Bill(way, counts, *hours, before / 3600, cost)
+    return Bill(way, counts, busy, *hours, rates.start / 3600, cost)
+
+
+def _busy(way: Way, counts: Counts) -> float:
+    """Share of the time in which workers compute."""
+    if way.each == 1:
+        return counts.efficiency * (1 + counts.share_twice)
+    return min(1.0, MOST * counts.regions / counts.workers)  # as many scenes at once as fill them, and a limit allows
 
 
 def limits(country: Country, rates: Rates, way: Way, worker: float) -> dict[str, float]:

@@ -46,12 +46,12 @@ class Counts:
 
 
 def count(
-    height: int, width: int, workers: int, *, tile: int = TILE, overlap: int = OVERLAP, classes: int = CLASSES
+    height: int, width: int, workers: int, region_parts: int | None = None, *, tile: int = TILE, overlap: int = OVERLAP
 ) -> Counts:
-    """What the default regions of a scene come to on so many workers."""
+    """What the regions of a scene come to on so many workers; the default ones, or those of so many parts."""
     grid = TileGrid(height, width, tile, overlap)
-    steps = plan_steps(grid, Window(0, 0, height, width), classes)
-    plan = plan_regions(grid, steps, frozenset(), workers)
+    steps = plan_steps(grid, Window(0, 0, height, width), CLASSES)
+    plan = plan_regions(grid, steps, frozenset(), workers, region_parts)
     tiles = [_tiles(grid, region) for region in plan.steps]
     return Counts(plan.tiles, plan.twice, len(steps), len(tiles), longest(tiles, workers), workers)
 
