@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import pickle
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ import numpy as np
 import pytest
 import rasterio
 import rioxarray
+import torch
 import xarray as xr
 from affine import Affine
 from scenes import UTM, IdentityNetwork, SmoothNetwork, replace_network, write_scene, write_spec
@@ -249,7 +252,7 @@ def test_each_time_is_a_scene_of_its_own(tmp_path: Path, model: Path) -> None:
     expected = [
         predicted(write_scene(tmp_path / f"{k}.tif", values, nodata=0), model)[0] for k, values in enumerate(stack)
     ]
-    for given in (source, source.chunk(time=2, y=16, x=16), source.transpose("y", "x", "band", "time").chunk(y=16)):
+    for given in (source, source.chunk(time=2, y=32), source.transpose("y", "x", "band", "time").chunk(x=40)):
         found = mapped(given, model)
         assert found.dims == ("time", "y", "x")
         assert np.array_equal(found.time, times)
@@ -301,6 +304,15 @@ def test_types_of_bands_meet_in_one_that_holds_all(tmp_path: Path, rgb: Path) ->
     assert np.array_equal(mapped(dataset, rgb), expected)
 
 
+def test_a_coordinate_called_band_that_is_no_dimension_stays(rgb: Path) -> None:
+    """As isel leaves it; and another dimension is that of bands."""
+    source = xr.DataArray(values_of(20, 20, 3), {"band": 7}, ("channel", "y", "x")).chunk(y=10)
+    found = mapped(source, rgb)
+    assert found.dims == ("y", "x")
+    assert found.band == 7
+    assert (found.compute() != 0).all()
+
+
 def counted(values: np.ndarray, chunk: int, read: set[tuple[int, int]]) -> xr.DataArray:
     """An array that tells which of its chunks is computed."""
 
@@ -340,9 +352,9 @@ def test_a_whole_map_computes_each_chunk_once(model: Path) -> None:
         calls.append(1)
         return np.ones(block_info[None]["chunk-shape"], np.uint8)
 
-    lazy = da.map_blocks(load, chunks=((1,), (40,) * 4, (40,) * 4), dtype=np.uint8, meta=np.empty((0, 0, 0), np.uint8))
+    lazy = da.map_blocks(load, chunks=((1,), (40,) * 3, (40,) * 3), dtype=np.uint8, meta=np.empty((0, 0, 0), np.uint8))
     mapped(xr.DataArray(lazy, dims=("band", "y", "x")), model).compute(scheduler="threads")
-    assert len(calls) == 16
+    assert len(calls) == 9
 
 
 def test_tasks_are_small_and_hold_no_network(model: Path) -> None:
@@ -388,6 +400,17 @@ def test_a_process_loads_the_network_once(
     assert len(loaded) == 1
 
 
+def test_planning_loads_no_torch(tmp_path: Path, model: Path) -> None:
+    write_scene(tmp_path / "s.tif", values_of(45, 58), nodata=0)
+    script = (
+        "import sys, geoseg, rioxarray\n"
+        f"scene = rioxarray.open_rasterio({str(tmp_path / 's.tif')!r}, chunks={{'x': 20, 'y': 20}})\n"
+        f"found = geoseg.predict_array(scene, {str(model)!r}, tile_size=8, overlap=4, probabilities=True)\n"
+        "assert found['landcover'].chunks and 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=120)
+
+
 def test_blocks_without_data_load_nothing(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     replace_network(monkeypatch, None)  # calling it would fail
     source = xr.DataArray(da.zeros((80, 80), chunks=40, dtype=np.uint8), dims=("y", "x"), attrs={"nodata": 0})
@@ -412,16 +435,16 @@ def test_a_model_that_was_replaced_is_refused(model: Path) -> None:
 def test_small_chunks_are_merged_and_costly_ones_warned_of(
     model: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    source = xr.DataArray(da.zeros((400, 400), chunks=10, dtype=np.uint8), dims=("y", "x"))
+    source = xr.DataArray(da.zeros((200, 200), chunks=10, dtype=np.uint8), dims=("y", "x"))
     with caplog.at_level(logging.INFO, "geoseg"):
         found = mapped(source, model, overlap=2)
     assert {side for sides in found.chunks for side in sides[:-1]} == {40}  # 4 tiles of 8 px are 32
-    assert "100 blocks of up to 40×40 pixels; 39" in caplog.text
+    assert "25 blocks of up to 40×40 pixels; 3" in caplog.text
     assert "are computed twice, because" not in caplog.text
     monkeypatch.setattr(blocks, "LEAST_TILES", 0)
     mapped(source, model, overlap=2)
     (warning,) = [r.getMessage() for r in caplog.records if "because" in r.getMessage()]
-    assert "because 1600 blocks of up to 10×10 pixels meet; with .chunk(y=64, x=64) it is" in warning
+    assert "because 400 blocks of up to 10×10 pixels meet; with .chunk(y=64, x=64) it is" in warning
 
 
 def test_what_is_unlike_training_is_warned_of(
@@ -461,6 +484,8 @@ PLANE = xr.DataArray(np.ones((12, 12), np.uint8), dims=("y", "x"))
         (PLANE.astype(np.int64), {}, r"holds int64 samples; convert them, e\.g\. \.astype\('float32'\)"),
         (PLANE.astype(complex), {}, "holds complex128 samples"),
         (PLANE[:0], {}, "has no pixel: 0×12"),
+        (PLANE.expand_dims(time=0), {}, "dimension 'time' of the array is empty"),
+        (PLANE.expand_dims(band=0), {}, "dimension 'band' of the array is empty: no band"),
         (xr.Dataset({"a": PLANE.expand_dims(band=1)}), {}, r"variable 'a' has a dimension 'band'"),
         (xr.Dataset({"a": ("y", [1]), "b": ("x", [1])}), {}, "no variable with dimensions y and x"),
         (PLANE.values, {}, "a ndarray is no scene; give an xarray.DataArray"),
@@ -507,3 +532,47 @@ def test_identity_survives_every_block(tmp_path: Path, model: Path, monkeypatch:
     source = xr.DataArray(values[0], dims=("y", "x"), attrs={"nodata": 0}).chunk(y=20, x=33)
     with dask.config.set(scheduler="threads"):
         assert np.array_equal(mapped(source, model), values[0])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["processes", "cluster"])
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # Dask does not close all of its sockets
+def test_processes_give_the_same_pixels_with_a_real_network(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    from geoseg.models import create_model, read_spec, save_model
+
+    monkeypatch.undo()
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # the sums of torch depend on it
+    monkeypatch.setenv("DASK_LOGGING__DISTRIBUTED", "critical")
+    monkeypatch.setattr(blocks, "LEAST_TILES", 1)
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    spec = read_spec(
+        write_spec(
+            tmp_path / "spec.safetensors", architecture="unet", tile_size=32, stride_multiple=16, options={"width": 4},
+            **{**RGB, "mean": (3.0,) * 3},
+        )
+    )  # fmt: skip
+    torch.manual_seed(0)
+    save_model(tmp_path / "m.safetensors", create_model("unet", bands=3, classes=7, width=4), spec)
+    scene = write_scene(tmp_path / "s.tif", values_of(150, 170, 3), nodata=0)
+    choices: dict[str, Any] = {
+        "tile_size": 32, "overlap": 12, "backend": "torch", "precision": "fp32", "device": "cpu",
+        "probabilities": True, "tta": "d4",
+    }  # fmt: skip
+    try:
+        planes = predicted(scene, tmp_path / "m.safetensors", **choices)
+        found = mapped(opened(scene, y=50, x=64), tmp_path / "m.safetensors", **choices)
+        if kind == "processes":
+            got = found.compute(scheduler="processes", num_workers=2)
+        else:
+            from distributed import Client, LocalCluster
+
+            with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as cluster, Client(cluster):
+                got = found.compute()
+    finally:
+        torch.set_num_threads(before)
+    assert np.array_equal(got["landcover"], planes[0])
+    shares = np.nan_to_num(got["probabilities"], nan=CONFIDENCE_NODATA / 250) * 250
+    assert np.array_equal(np.rint(shares), planes[2:])

@@ -81,6 +81,8 @@ def read_stack(
     dtype = _common_dtype(picked, label)
     stored = [_nodata(member, nodata) for member in picked]
     samples = [stored_nodata(value, member.dtype) for value, member in zip(stored, picked, strict=True)]
+    if empty := [dim for dim, size in source.sizes.items() if not size and dim not in spatial]:
+        raise RasterError(f"dimension {str(empty[0])!r} of {label} is empty: no scene")
     scene = ArrayScene(
         name=label,
         grid=_grid(picked[0], spatial, label),
@@ -221,13 +223,17 @@ def _joined(
     picked: Sequence[xr.DataArray], source: xr.DataArray | xr.Dataset, chosen: Sequence[int], spatial: tuple[str, str]
 ) -> xr.DataArray:
     """(…, band, y, x) of the bands that were picked."""
-    if isinstance(source, xr.DataArray) and (found := [dim for dim in BAND_DIMS if dim in source.dims]):
-        taken = source if list(chosen) == list(range(source.sizes[found[0]])) else source.isel({found[0]: list(chosen)})
-        array: xr.DataArray = taken.rename({found[0]: "band"}) if found[0] != "band" else taken
-        array = array.drop_vars([name for name, coord in array.coords.items() if "band" in coord.dims])
+    found = [dim for dim in BAND_DIMS if dim in source.dims]
+    if isinstance(source, xr.DataArray) and found:
+        whole = list(chosen) == list(range(source.sizes[found[0]]))
+        array = _bare(source if whole else source.isel({found[0]: list(chosen)}))
+        array = array if found[0] == "band" else array.rename({found[0]: "band"})
     else:
-        array = xr.concat(
-            list(picked), dim="band", coords="minimal", compat="override", join="exact", combine_attrs="drop"
-        )
+        array = xr.concat([_bare(member) for member in picked], dim="band", combine_attrs="drop")
     extra = [dim for dim in array.dims if dim not in ("band", *spatial)]
     return array.transpose(*extra, "band", *spatial)
+
+
+def _bare(array: xr.DataArray) -> xr.DataArray:
+    """Without coordinates: those of the map are the source's."""
+    return array.drop_vars(list(array.coords))
