@@ -58,8 +58,8 @@ def _serving() -> Iterator[str]:
 @pytest.fixture(scope="module")
 def server() -> Iterator[str]:
     """An S3 server with a bucket; what finds it is set."""
-    pytest.importorskip("moto", reason="the S3 server of the tests is moto's, which is not installed")
-    pytest.importorskip("s3fs", reason="S3 is read through s3fs, which is not installed")
+    for package in ("moto.server", "flask_cors", "s3fs"):
+        pytest.importorskip(package, reason="an S3 server to test against comes with pip install 'moto[server]' s3fs")
     with _serving() as address, pytest.MonkeyPatch.context() as patch:
         for name, value in _environment(address).items():
             patch.setenv(name, value)

@@ -21,7 +21,7 @@ from typer.testing import CliRunner
 from geoseg.cli.app import app
 from geoseg.config import ModelSpec
 from geoseg.errors import ClusterError, OutputError, OutputExistsError, ParameterError, StoreError
-from geoseg.inference import orders, predict, steps
+from geoseg.inference import orders, predict, predict_scenes, steps
 from geoseg.models import create_model, read_spec, save_model
 from geoseg.parts import objects as store_objects
 
@@ -53,12 +53,14 @@ def run(job: tuple[Path, Path, Path], name: str, **options: Any) -> Path:
     return predict(scene, model, folder / name, **options).labels
 
 
+def beside(labels: Path) -> Path:
+    """The confidence raster of a map."""
+    return labels.with_name(f"{labels.stem.removesuffix('_landcover')}_confidence.tif")
+
+
 def same(first: Path, second: Path) -> bool:
-    for suffix in (".tif", "_confidence.tif"):
-        with (
-            rasterio.open(first.with_name(first.stem + suffix)) as ours,
-            rasterio.open(second.with_name(second.stem + suffix)) as theirs,
-        ):
+    for one, other in ((first, second), (beside(first), beside(second))):
+        with rasterio.open(one) as ours, rasterio.open(other) as theirs:
             if not np.array_equal(ours.read(), theirs.read()) or (
                 ours.tags()["GEOSEG_SEAMS"] != theirs.tags()["GEOSEG_SEAMS"]
             ):
@@ -93,6 +95,16 @@ def test_the_map_is_that_of_parts_beside_it_and_an_interrupted_run_goes_on(
     with pytest.raises(OutputExistsError):
         run(job, "there.tif", **options)
     assert sorted(path.name for path in job[2].glob("*.parts")) == []
+
+
+def test_many_scenes_keep_their_parts_apart(job: tuple[Path, Path, Path], client: Client, place: str) -> None:
+    scene, model, folder = job
+    write_scene(folder / "t.tif", np.full((40, 30), 3, np.uint8))
+    (folder / "maps").mkdir()
+    choices: dict[str, Any] = {"tile_size": TILE, "overlap": OVERLAP, "confidence": True, "parts_folder": place}
+    found = list(predict_scenes([scene, folder / "t.tif"], model, folder / "maps", client=client, **choices))
+    assert [outcome.error for outcome in found] == [None, None]
+    assert same(run(job, "local.tif"), folder / "maps" / "s_landcover.tif")
 
 
 def test_two_runs_do_not_mix(job: tuple[Path, Path, Path], client: Client, place: str) -> None:

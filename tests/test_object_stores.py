@@ -230,6 +230,44 @@ def test_a_lock_that_was_left_is_taken_over(
         begin(tmp_path / "p", place)
 
 
+HOLD = """
+import sys, time
+from pathlib import Path
+import numpy as np
+from geoseg.parts import open_run
+from geoseg.tiling import Window
+with open_run(Path(sys.argv[1]), {"model": "abc"}, ["labels"], elsewhere=sys.argv[2]) as run:
+    run.write(Window(0, 0, 10, 20), np.zeros((1, 10, 20), np.uint8))
+    print(run.id, flush=True)
+    time.sleep(600)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="whether a process lives is seen on Linux alone")
+@pytest.mark.usefixtures("server")
+def test_a_run_of_another_process_is_refused_while_it_lives_and_gone_on_with_once_it_is_killed(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    place = f"s3://{BUCKET}/{tmp_path.name}/p"
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(tmp_path / "p"), place], stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert holder.stdout is not None
+        run_id = holder.stdout.readline().strip()
+        with pytest.raises(OutputError, match=rf"held by another run \(pid {holder.pid} on "):
+            begin(tmp_path / "q", place)
+    finally:
+        holder.kill()
+        holder.communicate()
+    assert LOCK in objects(place)
+    assert begin(tmp_path / "p", place, WINDOWS[1]) == run_id
+    assert "taken over" in caplog.text
+    assert len(parts_at(place)) == 2
+    assert LOCK not in objects(place)
+
+
 def test_the_lock_is_renewed_and_its_loss_ends_the_run(
     tmp_path: Path, place: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -249,6 +287,9 @@ def test_the_lock_is_renewed_and_its_loss_ends_the_run(
             run.take(WINDOWS[0], run.size(WINDOWS[0]), {})
         with pytest.raises(OutputError, match="no longer of this run"):
             run.write(WINDOWS[1], planes(WINDOWS[1]))
+        with pytest.raises(OutputError, match="no longer of this run"):
+            run.finish()  # they are the other one's parts now
+        assert len(parts_at(place)) == 1
         assert json.loads(objects(place)[LOCK])["token"] == "x"
     assert json.loads(objects(place)[LOCK])["token"] == "x"  # another's lock stays
     remove(f"{place}/{LOCK}")

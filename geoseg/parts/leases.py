@@ -36,6 +36,9 @@ STALE_SECONDS = 600.0
 SETTLE_SECONDS = 3.0
 """How long two that begin at the same moment may take to see one another, where a put cannot be conditional."""
 
+# A request that is under way may wait for a store that does not answer.
+_END_SECONDS = 10.0
+
 
 class Objects(Protocol):
     """Where the lock is kept."""
@@ -120,7 +123,7 @@ class Lease:
     def release(self) -> None:
         """Take the lock away."""
         self._over.set()
-        self._thread.join()
+        self._thread.join(_END_SECONDS)
         with suppress(Exception):  # it counts no longer after a while
             if not self._lost and _ours(self._objects, self._holder):
                 self._objects.remove([LOCK])

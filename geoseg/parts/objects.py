@@ -142,6 +142,7 @@ class ObjectStore:
 
     def remove(self, names: Sequence[str]) -> None:
         """See :class:`~geoseg.parts.stores.Store`. By their names, never by a pattern or a prefix."""
+        self._still_ours()
         for name in names:
             self._ahead.drop(name)
         if len(names) < 2:
