@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import json
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import MappingProxyType
@@ -62,9 +62,9 @@ class Run:
         return self._kept
 
     @property
-    def done(self) -> frozenset[Window]:
-        """Windows whose parts are complete."""
-        return frozenset(self._parts)
+    def done(self) -> Set[Window]:
+        """Windows whose parts are complete: as they are now, and no copy, for it is asked once for each part."""
+        return self._parts.keys()
 
     def write(self, window: Window, planes: npt.NDArray[np.uint8], notes: Mapping[str, object] = NO_NOTES) -> None:
         """Make a part; when this returns, it survives a power cut.
