@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from refining import made_scene, refined, slow_crf
 
-from geoseg.errors import ParameterError
+from geoseg.errors import ParameterError, ResourceError
 from geoseg.metrics import BoundaryScore, boundary_counts
 from geoseg.refinement import Crf, mean_field, read_refinement, strips
 from geoseg.refinement.strips import seconds_per_pixel
@@ -168,6 +168,15 @@ def test_it_draws_borders_where_the_imagery_has_them() -> None:
         return score
 
     assert f1(found) > f1(scores) + 0.15
+
+
+def test_a_full_gpu_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    monkeypatch.setattr(strips, "refined_block", full)
+    with pytest.raises(ResourceError, match=r"3 iterations of 2 px needs about \d+ MiB.*memory of cpu; give a"):
+        refined(made_scene(9, 9), SMALL)
 
 
 def test_what_it_takes_is_measured() -> None:

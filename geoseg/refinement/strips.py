@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from geoseg.errors import ResourceError
 from geoseg.processors import cores
 from geoseg.refinement.mean_field import refined_block
 from geoseg.refinement.options import GPU_SIDE, SIDE, Crf
@@ -143,13 +144,28 @@ class StripRefiner:
         seen = Window(block.row_off - halo, block.col_off - halo, block.height + 2 * halo, block.width + 2 * halo)
         scores, colours, valid = self._placed(seen, held)
         valid &= scores[: self._classes].sum(0) > 0.5
-        found = refined_block(scores[: self._classes], colours, valid, self._crf)
+        found = self._found(scores[: self._classes], colours, valid)
         top, left = part.row_off - block.row_off, part.col_off - block.col_off
         target[: self._classes] = found[:, top : top + part.height, left : left + part.width]
         if len(target) > self._classes:
             # Mutual information is the samples', and stays: entropy less this plane before, and after.
             known = (_entropy(here.scores[: self._classes]) - here.scores[self._classes]).clamp_min(0)
             target[self._classes] = _entropy(target[: self._classes]) - known
+
+    def _found(self, scores: torch.Tensor, colours: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
+        """The refined block.
+
+        Raises:
+            ResourceError: It does not fit beside what the network takes.
+        """
+        try:
+            return refined_block(scores, colours, valid, self._crf)
+        except torch.OutOfMemoryError as error:
+            need = self._crf.block_bytes(len(scores), len(colours), self._side) / 2**20
+            raise ResourceError(
+                f"a crf of {self._crf.iterations} iterations of {self._crf.radius} px needs about {need:.0f} MiB, more "
+                f"than is free in the memory of {self._device}; give a smaller radius or --batch, or --device cpu"
+            ) from error
 
     def _cut(self, window: Window, held: Rows) -> Rows:
         """A part of the rows that are held."""
