@@ -111,7 +111,7 @@ def parts_of(raster: Path, name: str = "map.gpkg.parts") -> list[Path]:
 # The same polygons
 
 
-@pytest.mark.parametrize("region_parts", [None, 1, 2, 100])
+@pytest.mark.parametrize("region_parts", [None, 1, pytest.param(2, marks=pytest.mark.slow), 100])
 def test_polygons_are_those_of_the_local_run_in_its_order(
     raster: Path, client: Client, region_parts: int | None
 ) -> None:
@@ -138,11 +138,15 @@ CHOICES: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("name", CHOICES)
+QUICK = ("one strip", "dissolved", "cut", "minimum", "all of it")
+
+
+@pytest.mark.parametrize("name", [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in CHOICES])
 def test_what_changes_polygons_changes_them_alike(raster: Path, client: Client, name: str) -> None:
     both(raster, client, **CHOICES[name])
 
 
+@pytest.mark.slow
 def test_one_worker_with_threads_does_too(raster: Path, lone_client: Client) -> None:
     both(raster, lone_client)
     both(raster, lone_client, min_area=700.0)
@@ -162,8 +166,9 @@ def test_confidences_go_with_them(tmp_path: Path, client: Client, named: bool) -
     assert found["mean_confidence"].notna().sum() > 100
 
 
+@pytest.mark.slow
 @given(labels=rasters(), rows=st.integers(1, 9), region_parts=st.integers(1, 4), minimum=st.sampled_from([0.0, 250.0]))
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_raster_in_any_regions(
     client: Client, tmp_path: Path, labels: NDArray[np.uint8], rows: int, region_parts: int, minimum: float
 ) -> None:
@@ -240,12 +245,12 @@ def test_a_damaged_part_is_noticed_and_made_anew(raster: Path, client: Client) -
 @pytest.mark.parametrize(
     ("choices", "said"),
     [
-        ({"simplify": 5.0}, "strip_rows was 16, is 256"),
+        pytest.param({"simplify": 5.0}, "strip_rows was 16, is 256", marks=pytest.mark.slow),
         ({"classes": ["Water"]}, r"classes was null, is \[1\]"),
         ({"to_crs": "EPSG:4326"}, "to_crs was null, is "),
-        ({"max_vertices": 1000}, "max_vertices was null, is 1000"),
+        pytest.param({"max_vertices": 1000}, "max_vertices was null, is 1000", marks=pytest.mark.slow),
         ({"min_area": 500.0}, "min_area was 0.0, is 500.0"),
-        ({"fill_holes": 500.0}, "fill_holes was 0.0, is 500.0"),
+        pytest.param({"fill_holes": 500.0}, "fill_holes was 0.0, is 500.0", marks=pytest.mark.slow),
     ],
 )
 def test_parts_of_other_choices_are_refused(raster: Path, client: Client, choices: dict[str, Any], said: str) -> None:
@@ -418,3 +423,27 @@ def test_what_travels_is_small(raster: Path, client: Client, monkeypatch: pytest
     monkeypatch.setattr(Crew, "perform", noted)
     run(raster, client, region_parts=2, min_area=700.0)
     assert max(sent) < 3000
+
+
+@pytest.mark.parametrize("choices", [{}, pytest.param({"min_area": 700.0}, marks=pytest.mark.slow)])
+def test_parts_may_lie_in_an_object_store(
+    raster: Path, client: Client, written: list[Window], choices: dict[str, Any]
+) -> None:
+    import fsspec
+
+    store, place = fsspec.filesystem("memory"), "memory://geoseg-vectorize/below"
+    left = stopped(raster, client, share=0.8 if choices else 0.4, parts_folder=place, **choices)
+    assert left == 0
+    there = store.glob("/geoseg-vectorize/below/map.gpkg.parts/*.npz")
+    assert 3 <= len(there) < 19
+    written.clear()
+    run(raster, client, parts_folder=place, **choices)
+    assert 0 < len({w.row_off for w in written}) <= 19 - len(there)
+    assert not store.find("/geoseg-vectorize")
+    local = vectorize(raster, raster.with_name("local.gpkg"), strip_height=ROWS, **choices)
+    assert features(raster.with_name("map.gpkg")) == features(local)
+
+
+def test_a_local_run_has_no_parts(raster: Path) -> None:
+    with pytest.raises(ParameterError, match="parts_folder concerns a cluster"):
+        vectorize(raster, parts_folder="there")

@@ -14,6 +14,7 @@ from geoseg.cli.options import (
     Debug,
     Json,
     Overwrite,
+    PartsFolder,
     RegionParts,
     Resume,
     Scheduler,
@@ -90,6 +91,7 @@ def vectorize(
     region_parts: RegionParts = None,
     task_timeout: TaskTimeout = None,
     allow_mixed: AllowMixed = False,
+    parts_folder: PartsFolder = None,
     resume: Resume = True,
     overwrite: Overwrite = False,
     json: Json = False,
@@ -115,6 +117,7 @@ def vectorize(
         "max_vertices": max_vertices,
         "to_crs": to_crs,
         "threads": threads,
+        "parts_folder": parts_folder,
     }
     where = cluster_choices(workers, scheduler, scheduler_file, region_parts, task_timeout, allow_mixed)
     runs = {"overwrite": overwrite, "resume": resume, **where}

@@ -23,7 +23,7 @@ from geoseg.vectorization.job import Job
 from geoseg.vectorization.orders import LABELS, MIXABLE, Filtered, Introduction, Order, Region, neighbours
 from geoseg.vectorization.packing import unpack
 from geoseg.vectorization.passes import Passes
-from geoseg.vectorization.places import folders_of
+from geoseg.vectorization.places import parts_places
 from geoseg.vectorization.tracing import TracedStrip
 
 if TYPE_CHECKING:  # Dask comes with it
@@ -67,19 +67,21 @@ def open_clustered(
         OutputError: Another run holds the folders.
     """
     _refuse_unshared(raster, job.settings.confidence)
-    parts, labels = folders_of(target)
+    parts, labels = parts_places(target, job.settings.parts_folder)
     with ExitStack() as stack:
         crew = stack.enter_context(open_crew(cluster))
         if crew.own:
             job.require_memory(cluster.workers or 1)
-        post = stack.enter_context(crew.posted(Order.of(job, raster, parts, labels)))
+        post = stack.enter_context(crew.posted(Order.of(job, raster, parts.everywhere, labels.everywhere)))
         fingerprint = job.fingerprint()
         agreed = _agree(crew, post, fingerprint)
-        run = stack.enter_context(open_run(parts, fingerprint, (), resume=resume))
+        strips = open_run(parts.folder, fingerprint, (), resume=resume, elsewhere=parts.elsewhere)
+        run = stack.enter_context(strips)
         runs = [run]
         if job.surveys:
-            held = open_run(labels, job.labels_fingerprint(), (LABELS,), resume=resume)
-            runs.append(stack.enter_context(held))
+            wanted = job.labels_fingerprint()
+            filtered = open_run(labels.folder, wanted, (LABELS,), resume=resume, elsewhere=labels.elsewhere)
+            runs.append(stack.enter_context(filtered))
         stack.enter_context(_interruptible(run))
         yield _Tracing(crew, post, agreed, job, runs, progress)
         for done in reversed(runs):
@@ -102,7 +104,7 @@ def _interruptible(run: Run) -> Iterator[None]:
         yield
     except (KeyboardInterrupt, SystemExit):
         if run.done:
-            _log.info("%d traced strips stay in %s; the same parameters go on from there", len(run.done), run.folder)
+            _log.info("%d traced strips stay in %s; the same parameters go on from there", len(run.done), run.store)
         raise
 
 
@@ -159,7 +161,7 @@ class _Tracing:
         steps, tally = self._job.steps, Tally()
         _log.info("%d strips in %d regions", sum(map(len, self._regions)), len(self._regions))
         if self._traced:
-            _log.info("going on from %d of %d strips in %s", len(self._run.done), len(steps), self._run.folder)
+            _log.info("going on from %d of %d strips in %s", len(self._run.done), len(steps), self._run.store)
             self._passes.traced(self._traced)
         ready = self._ready(steps)
         tasks = _Upcoming(self._tasks())
@@ -170,7 +172,7 @@ class _Tracing:
                 self._take((event.report.value or {}).get("parts", ()))
                 tally.settle(event.item, event.report, self._run.done, tasks)
             yield from islice(ready(), _AT_ONCE)
-        tally.raise_failed(len(self._run.done), len(steps), self._run.folder)
+        tally.raise_failed(len(self._run.done), len(steps), self._run.store)
         yield from ready()
 
     def _ready(self, steps: Sequence[Window]) -> Callable[[], Iterator[TracedStrip]]:

@@ -12,8 +12,8 @@ from typing import Any
 from geoseg.distributed import Duty, MisfitError, Place, Tell, Wanted
 from geoseg.distributed.agreeing import comparable, digest, everywhere
 from geoseg.distributed.failing import tell_part
-from geoseg.errors import GeosegError
-from geoseg.parts import Run, join_run, write_arrays
+from geoseg.errors import GeosegError, StoreError
+from geoseg.parts import Run, is_begun, is_url, join_run, write_arrays
 from geoseg.processors import limit_cores
 from geoseg.threads import Abandoned
 from geoseg.tiling import Window
@@ -75,8 +75,8 @@ class Order:
     Attributes:
         raster: The class raster.
         settings: What the user chose, with the legend and the confidence raster that were found.
-        parts: Folder of the traced strips.
-        labels: Folder of the filtered labels.
+        parts: Where the traced strips go, a folder or a URL.
+        labels: Where the filtered labels are.
     """
 
     raster: str
@@ -85,12 +85,12 @@ class Order:
     labels: str
 
     @classmethod
-    def of(cls, job: Job, raster: str | Path, parts: Path, labels: Path) -> Order:
+    def of(cls, job: Job, raster: str | Path, parts: str, labels: str) -> Order:
         """From a job that was opened from ``raster``."""
         confidence = job.settings.confidence or named_beside(job.source, raster) if job.companion else None
         found = None if confidence is None else everywhere(confidence)
         settings = replace(job.settings, legend=job.source.legend, confidence=found)
-        return cls(everywhere(raster), settings, str(parts.absolute()), str(labels.absolute()))
+        return cls(everywhere(raster), settings, parts, labels)
 
     @contextmanager
     def open(self, place: Place) -> Iterator[Duty]:
@@ -101,13 +101,22 @@ class Order:
         settings = replace(self.settings, threads=self.settings.threads or place.threads)
         with open_job(self.raster, settings) as job:
             job.require_memory()
-            yield _Worker(job, Path(self.parts), Path(self.labels)).do
+            self._look_at_parts()
+            yield _Worker(job, self.parts, self.labels).do
+
+    def _look_at_parts(self) -> None:
+        """See that a worker reaches the store of the parts: what it lacks would come up with its first part."""
+        if is_url(self.parts):
+            try:
+                is_begun(self.parts)
+            except GeosegError as error:
+                raise MisfitError(str(error)) from error
 
 
 class _Worker:
     """A job on a worker."""
 
-    def __init__(self, job: Job, parts: Path, labels: Path) -> None:
+    def __init__(self, job: Job, parts: str, labels: str) -> None:
         self._job = job
         self._parts = parts
         self._labels = labels
@@ -128,14 +137,16 @@ class _Worker:
             if not wanted():
                 raise Abandoned
 
-        run = join_run(self._parts, task.run, task.steps, note)
-        for step in task.steps:
-            if step in run.done:  # of a worker that was lost on the way
-                note(step, run.size(step), {})
         error = None
         try:
+            run = join_run(self._parts, task.run, task.steps, note)
+            for step in task.steps:
+                if step in run.done:  # of a worker that was lost on the way
+                    note(step, run.size(step), {})
             for steps in neighbours(step for step in task.steps if step not in run.done):
                 self._trace(run, steps, task.filtered)
+        except StoreError as found:  # others may reach it
+            raise MisfitError(str(found)) from found
         except GeosegError as found:
             error = [type(found).__name__, str(found)]
         return {"parts": made, "error": error}

@@ -39,6 +39,7 @@ class Choices(TypedDict, total=False):
     to_crs: str | None
     strip_height: int | None
     threads: int | None
+    parts_folder: str | Path | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +62,9 @@ class Settings:
         max_vertices: Polygons with more vertices are cut along a grid of pixels.
         to_crs: CRS of the polygons; areas and lengths are those of the raster's own grid.
         strip_height: Rows traced at once; changes memory and speed, never the polygons.
-        threads: Threads that trace; default is one for each processor.
+        threads: Threads that trace; default is one for each processor, or as many as a worker of a cluster has.
+        parts_folder: On a cluster, where traced strips are kept until the output is there, if not beside it: a folder,
+            or a URL of an object store.
 
     Raises:
         ParameterError: A choice is unknown, out of range, or excludes another.
@@ -81,6 +84,7 @@ class Settings:
     to_crs: str | None = None
     strip_height: int | None = None
     threads: int | None = None
+    parts_folder: str | Path | None = None
 
     def __post_init__(self) -> None:
         minima = self.min_area.items() if isinstance(self.min_area, Mapping) else [("all classes", self.min_area)]

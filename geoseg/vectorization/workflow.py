@@ -11,12 +11,13 @@ from typing import Unpack
 import numpy as np
 
 from geoseg.distributed import Cluster, ClusterChoices, split_choices
+from geoseg.errors import ParameterError
 from geoseg.legend import Legend
 from geoseg.rasters import refuse_inputs
 from geoseg.tiling import Progress
 from geoseg.vectorization.job import Job, open_job
 from geoseg.vectorization.passes import Passes
-from geoseg.vectorization.places import default_output, folders_of
+from geoseg.vectorization.places import default_output, parts_places
 from geoseg.vectorization.settings import Choices, Settings
 from geoseg.vectorization.sinks import Sink, dissolving_sink, layer_sink
 from geoseg.vectorization.strips import overlapped
@@ -48,7 +49,7 @@ def vectorize(
 
     The raster is streamed: memory grows with its width and with the polygons that are open, never with its height. On a
     cluster workers trace and this process joins: the polygons and their order are the same. What is traced lies in
-    ``<output>.parts`` until the output is complete, and the same call goes on from there.
+    ``<output>.parts``, or in ``parts_folder``, until the output is complete, and the same call goes on from there.
 
     Args:
         raster: Any raster of one uint8 band, such as :func:`geoseg.predict` writes; 0 and nodata are no class.
@@ -99,15 +100,20 @@ def _open_strips(
         with open_clustered(cluster, job, raster, target, resume, progress) as strips:
             yield strips
     else:
+        if job.settings.parts_folder is not None:
+            raise ParameterError(
+                "parts_folder concerns a cluster; give workers, scheduler, scheduler_file or client"
+            )
         job.require_memory()
         _tell_leftovers(target)
         yield _trace_here(job, Passes(progress, *job.source.grid.shape, surveys=job.surveys))
 
 
 def _tell_leftovers(target: Path) -> None:
-    for folder in folders_of(target):
-        if folder.is_dir():
-            _log.warning("%s holds what a run on a cluster left; the same run with --workers 1 goes on from it", folder)
+    for place in parts_places(target, None):
+        if place.folder.is_dir():
+            said = "%s holds what a run on a cluster left; the same run with --workers 1 goes on from it"
+            _log.warning(said, place.folder)
 
 
 def _trace_here(job: Job, passes: Passes) -> Iterator[TracedStrip]:
