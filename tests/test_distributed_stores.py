@@ -231,11 +231,3 @@ def test_scene_and_parts_in_a_bucket_and_workers_that_see_nothing_else_of_the_cl
     assert same(local, there.labels)
     assert list(objects(f"s3://{prefix}")) == ["s.tif"]
     assert fsspec.filesystem("s3").exists(f"{prefix}/s.tif")
-
-
-@pytest.mark.slow
-@pytest.mark.usefixtures("server")
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_workers_of_their_own_do_not_share_a_memory(real_job: tuple[Path, Path], tmp_path: Path) -> None:
-    with pytest.raises((OutputError, ClusterError), match="not to be seen here"):
-        predict(*real_job, tmp_path / "there.tif", workers=1, parts_folder=f"memory://{tmp_path.name}", **CHOICES)
