@@ -101,9 +101,7 @@ def _open_strips(
             yield strips
     else:
         if job.settings.parts_folder is not None:
-            raise ParameterError(
-                "parts_folder concerns a cluster; give workers, scheduler, scheduler_file or client"
-            )
+            raise ParameterError("parts_folder concerns a cluster; give workers, scheduler, scheduler_file or client")
         job.require_memory()
         _tell_leftovers(target)
         yield _trace_here(job, Passes(progress, *job.source.grid.shape, surveys=job.surveys))
