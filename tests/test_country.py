@@ -11,12 +11,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scenes import write_scene
 
 
 @pytest.fixture
 def benchmarks(project_root: Path) -> Iterator[Any]:
     """Gives modules of the benchmarks by name."""
     with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(project_root / "benchmarks" / "scaling"))  # of scripts that run by themselves
         patch.syspath_prepend(str(project_root / "benchmarks"))
         yield importlib.import_module
 
@@ -143,3 +145,15 @@ def test_the_tables_show_every_way_and_limit(benchmarks: Any, rates: Any) -> Non
     assert all(way.name in text for way in paper.ways(small))
     assert text.count("| assumed |") == 5
     assert all(name in text for name in paper.limits(small, rates, paper.ways(small)[0], 1.0))
+
+
+def test_parts_are_assembled_as_prediction_does_it(benchmarks: Any, tmp_path: Path) -> None:
+    """On a map that is smaller than what is made of it; the benchmark compares the last part with the map itself."""
+    labels = np.random.default_rng(0).integers(1, 8, (90, 70)).astype(np.uint8)
+    source = write_scene(tmp_path / "labels.tif", labels, nodata=0)
+    (tmp_path / "made").mkdir()
+    job = {"map": str(source), "height": 130, "width": 200, "folder": str(tmp_path / "made")}
+    found = benchmarks("scaling.assembly").main(job)
+    assert (found["pixels"], found["parts"]) == (130 * 200, 1)
+    assert min(found["map_bytes"], found["part_bytes"]) > 0
+    assert not list((tmp_path / "made").iterdir())

@@ -42,7 +42,7 @@ def main(job: dict[str, Any]) -> dict[str, float]:
             run.write(step, repeated(labels, step)[None])
         writing, part_bytes = time.perf_counter() - begin, sum(run.size(step) for step in steps)
         begin = time.perf_counter()
-        assemble(_job(output, height, width, steps), run, {}, overwrite=True)
+        assemble(_job(output, height, width, steps), run, {}, overwrite=True, carry_on=lambda: None)
         seconds = time.perf_counter() - begin
         _compare(output, run, steps[-1])
         run.finish()
