@@ -21,13 +21,16 @@ class Doubling:
 
     An item is a number, or (number, what): ``die`` and ``freeze`` happen once, ``die always`` each time, ``fail``
     and ``refuse`` by an error, ``misfit`` on the first worker that takes it, ``wait`` until a file ``go`` appears.
+    Opening takes ``opens`` seconds.
     """
 
     folder: Path
+    opens: float = 0.0
 
     @contextmanager
     def open(self, place: Place) -> Iterator[Duty]:
         self._note("opened", place.address)
+        time.sleep(self.opens)
         place.keep("kept", lambda: self._note("kept", place.address), lambda _: self._note("given", place.address))
 
         def do(item: Any, tell: Tell, wanted: Wanted) -> Any:

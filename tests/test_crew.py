@@ -140,6 +140,13 @@ def test_slow_work_before_others_is_no_hanging(client: Client, tmp_path: Path, s
     assert values(found) == {(n, "slow"): 2 * n for n in range(10)}
 
 
+def test_loading_for_longer_than_a_part_may_take_is_no_hanging(client: Client, tmp_path: Path, soon: None) -> None:
+    with open_crew(Cluster(client=client, task_timeout=0.3)) as crew:
+        found = reports(crew, Doubling(tmp_path, opens=0.8), *range(6))
+        assert not crew.left_out
+    assert values(found) == {n: 2 * n for n in range(6)}
+
+
 @pytest.mark.parametrize(("cores", "workers"), [(1, 1), (2, 2), (8, 3), (2, 5), (16, 4)])
 def test_workers_of_one_machine_have_as_many_cores_each_and_none_in_common(cores: int, workers: int) -> None:
     shares = [share_of(tuple(range(100, 100 + cores)), i, workers) for i in range(workers)]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from distributed import Future, KilledWorker
 
 from geoseg.distributed.duties import Failure, Report
-from geoseg.distributed.posts import STARTED, key_of, perform
+from geoseg.distributed.posts import OPENED, STARTED, key_of, perform
 from geoseg.distributed.seats import Claim
 from geoseg.errors import ClusterError
 from geoseg.threads import Abandoned
@@ -171,7 +171,9 @@ class Flights:
 
     def _told(self, key: str, worker: str, values: list[Any]) -> Iterator[Event]:
         flight, now = self._flights[key], time.monotonic()
-        if values != [STARTED]:
+        if values == [STARTED]:  # to load a network may take longer than any part
+            now += max(0.0, _LEAST_LIMIT - self._limit())
+        elif values != [OPENED]:
             self._longest = max(self._longest, now - flight.alive)
             yield Event(flight.item, told=values)
         flight.worker, flight.alive, self._crew.heard[worker] = worker, now, now

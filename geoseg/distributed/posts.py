@@ -13,8 +13,8 @@ from distributed import Worker, WorkerPlugin, get_worker
 from geoseg import __version__
 from geoseg.distributed.duties import Duty, Failure, Opening, Place, Report
 
-STARTED = "started"
-"""What a task tells first."""
+STARTED, OPENED = "started", "opened"
+"""What a task tells first: that it begins to open what its job shares, and that this is open."""
 
 
 class Ground(WorkerPlugin):
@@ -99,9 +99,10 @@ class Post(WorkerPlugin):
             with ground.lock:
                 if self._over:  # while it waited for a task of another job
                     return Report(worker.address, failure=Failure("LookupError", f"{self.name} is over"))
-                tell([STARTED])
                 if self._duty is None:
+                    tell([STARTED])
                     self._duty = self._stack.enter_context(self._opening.open(ground.place))
+                tell([OPENED])
                 return Report(worker.address, self._duty(item, tell, wanted))
         except Exception as error:  # noqa: BLE001 - told to the client, who judges it
             return Report(worker.address, failure=Failure.of(error))
