@@ -141,8 +141,8 @@ def test_slow_work_before_others_is_no_hanging(client: Client, tmp_path: Path, s
 
 
 def test_loading_for_longer_than_a_part_may_take_is_no_hanging(client: Client, tmp_path: Path, soon: None) -> None:
-    with open_crew(Cluster(client=client, task_timeout=0.3)) as crew:
-        found = reports(crew, Doubling(tmp_path, opens=0.8), *range(6))
+    with open_crew(Cluster(client=client, task_timeout=1)) as crew:
+        found = reports(crew, Doubling(tmp_path, opens=1.6), *range(6))
         assert not crew.left_out
     assert values(found) == {n: 2 * n for n in range(6)}
 

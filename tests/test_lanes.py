@@ -179,7 +179,7 @@ def test_what_a_job_opened_is_closed_though_the_worker_is_busy_with_another(clie
 
 
 def test_waiting_for_the_task_of_another_job_is_no_hanging(client: Client, tmp_path: Path, soon: None) -> None:
-    with open_crew(Cluster(client=client, task_timeout=0.5)) as crew:
+    with open_crew(Cluster(client=client, task_timeout=1)) as crew:
         slow = [(n, "slow") for n in range(12)]
         with (
             in_thread(lambda: values(crew, Doubling(tmp_path), *slow)) as one,
