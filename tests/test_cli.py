@@ -94,13 +94,14 @@ def test_predict_prints_only_the_path_and_passes_everything_on(run: Run, fake: A
         "--check-precision", "--tta", "d4", "--scales", "0.75,1", "--uncertainty", "mc=5", "--probabilities",
         "--refine", "crf,radius=2m",
         "--aoi", "area.gpkg", "--bbox", "1,2,3,4.5", "--bbox-crs", "EPSG:4326", "--window", "0,8,64,64",
-        "--gsd", "0.3",
+        "--gsd", "0.3", "--parts-folder", "s3://bucket/parts",
     )  # fmt: skip
     assert (code, out) == (0, "a b.tif\n")
     assert "confidence: c.tif" in err
     assert "busy: read 1 %, network 98 % of 2.0 s; seam score 1.010" in err
     assert seen == {
         "args": ("scene.tif", "net", Path("a b.tif")), "bands": (4, 3, 2), "tile_size": 64, "overlap": 16,
+        "parts_folder": "s3://bucket/parts",
         "blend": "crop", "batch": 2, "device": "cpu", "confidence": True, "value_range": (0.0, 3000.0),
         "overwrite": True, "resume": False, "backend": "torch", "precision": "bf16", "check_precision": True,
         "tta": "d4", "scales": (0.75, 1.0), "uncertainty": "mc=5", "probabilities": True, "aoi": "area.gpkg",
