@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
 
@@ -14,6 +15,7 @@ from geoseg.errors import ParameterError
 from geoseg.inference.job import Job, find_models, plan_job
 from geoseg.inference.outputs import Outputs
 from geoseg.inference.settings import Settings
+from geoseg.rasters import resampled
 from geoseg.tiling import Blend, Window
 
 if TYPE_CHECKING:
@@ -136,10 +138,6 @@ def _sampled(scene: ArrayScene, samples: npt.NDArray[Any]) -> ArrayScene:
 
 def _described(planned: Job, scene: ArrayScene) -> Job:
     """A job as tasks are told of it: without samples, and without the steps that parts on a disk would have."""
-    from dataclasses import replace
-
-    from geoseg.rasters import resampled
-
     if planned.gsd is None:
         return replace(planned, scene=scene, source=scene, steps=())
     with resampled(scene, planned.gsd) as source:
