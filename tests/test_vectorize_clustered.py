@@ -300,7 +300,7 @@ def test_a_local_run_tells_of_what_is_left(raster: Path, client: Client, caplog:
     with caplog.at_level(logging.WARNING, "geoseg"):
         vectorize(raster, raster.with_name("map.gpkg"), strip_height=ROWS)
     assert "map.gpkg.parts holds what a run on a cluster left" in caplog.text
-    assert parts_of(raster) == left
+    assert set(left) <= set(parts_of(raster))
 
 
 # What fails
