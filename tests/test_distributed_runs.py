@@ -1,4 +1,4 @@
-"""Whole runs with processes of their own: workers of this machine, and a client that is killed."""
+"""Whole runs with processes of their own: killed clients and workers, and workers that are cut off."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import rasterio
 import torch
+from machines import find_way, run_there
 from own_networks import one_thread  # noqa: F401 - as each worker has: the sums of torch depend on it
 from scenes import write_scene, write_spec
 
@@ -100,3 +101,36 @@ def test_a_killed_client_is_followed_by_another_that_goes_on(job: tuple[Path, Pa
     run(job, "there.tif", tta="d4", workers=2, progress=lambda done, total: shares.append(done / total))
     assert shares[0] > 0
     assert same(run(job, "local.tif", tta="d4"), output)
+
+
+@pytest.mark.timeout(900)  # processes that load torch, up to five of them
+@pytest.mark.parametrize("count", [2, 4])
+def test_workers_with_addresses_of_their_own_may_die_and_be_cut_off(
+    job: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    """One run each that loses nothing, a process, and a link; in the last one workers may not be silent for long."""
+    way, why_not = find_way()
+    if why_not:
+        pytest.skip(why_not)
+    monkeypatch.setenv("DASK_DISTRIBUTED__COMM__TIMEOUTS__TCP", "300s")  # else Dask might notice it before
+    runs = [
+        {
+            "lose": lose,
+            "files": [*map(str, job), str(job[0].with_name(f"{lose}.tif"))],
+            "choices": {**CHOICES, "region_parts": 2, "task_timeout": seconds},
+        }
+        for lose, seconds in ((None, None), ("kill", None), ("cut", 25))
+    ]
+    whole, killed, cut = run_there(way, {"folder": str(job[0].parent), "workers": count, "runs": runs}, seconds=800)
+    local = run(job, "local.tif")
+    for lost in (None, "kill", "cut"):
+        assert same(local, job[0].with_name(f"{lost}.tif"))
+    hosts = {address.split("//")[1].split(":")[0] for address in whole["done"]}
+    assert len(hosts) == count
+    assert 0.2 < killed["share"] < 0.9
+    assert killed["lost"] in hosts
+    assert killed["warnings"] == []
+    assert 0.2 < cut["share"] < 0.9
+    [(_, text)] = cut["warnings"]
+    assert text.startswith(f"worker tcp://{cut['lost']}:")
+    assert text.endswith("is left out: no sign of life for 25 s")
