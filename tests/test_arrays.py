@@ -535,6 +535,7 @@ def test_identity_survives_every_block(tmp_path: Path, model: Path, monkeypatch:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # each process loads torch
 @pytest.mark.parametrize("kind", ["processes", "cluster"])
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # Dask does not close all of its sockets
 def test_processes_give_the_same_pixels_with_a_real_network(
