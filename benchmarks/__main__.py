@@ -18,7 +18,7 @@ from common import FOLDER, say
 MINUTES = {
     "pipeline": (6, 2), "seams": (5, 2), "memory": (15, 3), "peers": (45, 19), "cost": (8, 1), "gpu": (3, 1),
     "vectorize": (20, 2), "training": (10, 4), "torchgeo_training": (8, 3),
-    "dask_scaling": (12, 1), "models": (120, 20), "segnet_memory": (6, 2), "unpooling": (10, 4),
+    "dask_scaling": (12, 1), "models": (110, 20), "segnet_memory": (6, 2), "unpooling": (10, 4),
 }  # fmt: skip
 
 

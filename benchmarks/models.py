@@ -1,17 +1,19 @@
 """Every own network and five of SMP's under one recipe: what they learn in a fixed time, and what they cost.
 
-usage: python benchmarks/models.py [--quick] [--seconds 240] [--batch 8] [--only NAME ...] [--stage NAME ...] [--again]
+usage: python benchmarks/models.py [--quick] [--seconds 200] [--batch 2] [--only NAME ...] [--stage NAME ...] [--again]
        python benchmarks/models.py --write docs/models.md
 
 Each network is trained by ``geoseg.train`` on ``amazon_forest`` (Sentinel-2 RGB; 29 images of 512 px can be learned
 from, 8 others judge) in a process of its own, with the settings that geoseg has where nothing else is said, in bfloat16
 where the processor has it. As many steps are planned as fit into the time, by a rate that is measured first; the
 learning rate goes through its one cycle over exactly these, and the weights of the last step are judged, so that the
-validation images choose nothing. Then a process times tiles through geoseg's own predictors, the backends taking turns,
-and one each under torch and OpenVINO maps the validation images, joined into one scene, for its peak memory.
+validation images choose nothing. They are judged once more with statistics of batch normalisation that are computed
+anew (``trainer.precise_bn``): after so few steps those that were gathered on the way are of other weights. Then a
+process times tiles through geoseg's own predictors, the backends taking turns, and one each under torch and OpenVINO
+maps the validation images, joined into one scene, for its peak memory.
 
 After each of these the results are written to ``models.json`` in the folder: a run that was killed goes on there. The
-stages ``training``, ``speed`` and ``memory`` can be asked for one by one: only speed needs the machine for itself.
+stages can be asked for one by one: only ``speed`` needs the machine for itself.
 ``--write`` puts the table between the marks in a Markdown file.
 """
 
@@ -26,9 +28,9 @@ from pathlib import Path
 from typing import Any
 
 from common import GIB, RunError, markdown, parse, run_measured, say, write_between
-from modelling.stages import FOREST, backends_here, join_images, memory, speed, train
+from modelling.stages import FOREST, backends_here, join_images, memory, speed, statistics_anew, train
 
-STAGES = ("training", "speed", "memory")
+STAGES = ("training", "statistics", "speed", "memory")
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +135,7 @@ def job_of(args: argparse.Namespace) -> dict[str, Any]:
     """What is the same for all networks."""
     backends, images = backends_here(), 1 if args.quick else None
     return {
-        "seconds": args.seconds or (5 if args.quick else 240), "batch": args.batch or (2 if args.quick else 8),
+        "seconds": args.seconds or (5 if args.quick else 200), "batch": args.batch or 2,
         "images": images, "precision": list(backends.values())[-1][1],
         "scene": str(join_images(args.folder, images)), "tile": args.sizes.tile, "folder": str(args.folder),
         "runs": str(args.folder / "models"), "cache": os.environ["GEOSEG_CACHE"],
@@ -145,7 +147,7 @@ def table_of(found: dict[str, Any]) -> str:
     """Markdown of the networks that are complete, in the order of :func:`networks`."""
     backends = list(found["recipe"]["backends"])
     head = [
-        "network", "parameters", "steps", "mIoU", "boundary F1",
+        "network", "parameters", "steps", "mIoU", "boundary F1", "mIoU, precise BN", "boundary F1, precise BN",
         *(f"{name}, Mpx/s" for name in backends), *(f"peak, {name}, GiB" for name in (backends[0], backends[-1])),
     ]  # fmt: skip
     done = {name: row for name, row in found["networks"].items() if all(stage in row for stage in STAGES)}
@@ -154,16 +156,20 @@ def table_of(found: dict[str, Any]) -> str:
 
 def _row(name: str, found: dict[str, Any], backends: list[str]) -> list[object]:
     trained, rates, peaks = found["training"], found["speed"]["mpx_s"], found["memory"]["peak"]
+    judged = [
+        f"{stage[score]:.3f}" if score in stage else None
+        for stage in (trained, found["statistics"]) for score in ("mean_iou", "boundary_f1")
+    ]  # fmt: skip
     return [
-        f"`{name}`", f"{trained['parameters'] / 1e6:.2f} M", trained["steps"], f"{trained['mean_iou']:.3f}",
-        f"{trained['boundary_f1']:.3f}", *(rates.get(backend) for backend in backends),
+        f"`{name}`", f"{trained['parameters'] / 1e6:.2f} M", trained["steps"], *judged,
+        *(rates.get(backend) for backend in backends),
         *(f"{peaks[name] / GIB:.2f}" if name in peaks else None for name in (backends[0], backends[-1])),
     ]  # fmt: skip
 
 
 def _options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--seconds", type=float, help="of learning for each network (default: 240; quick: 5)")
-    parser.add_argument("--batch", type=int, help="chips a step (default: 8; quick: 2)")
+    parser.add_argument("--seconds", type=float, help="of learning for each network (default: 200; quick: 5)")
+    parser.add_argument("--batch", type=int, help="chips a step (default: 2)")
     parser.add_argument("--only", action="append", help="a network by its name in the table; again for more")
     parser.add_argument("--stage", action="append", choices=STAGES, help="again for more (default: all)")
     parser.add_argument("--again", action="store_true", help="start over instead of going on")
@@ -177,7 +183,7 @@ def main() -> None:
     path = args.folder / "models.json"
     if args.child:
         stage, job = args.child
-        print(json.dumps({"training": train, "speed": speed}[stage](json.loads(job))))
+        print(json.dumps({"training": train, "statistics": statistics_anew, "speed": speed}[stage](json.loads(job))))
     elif args.write:
         write_between(args.write, __file__, table_of(json.loads(path.read_text())))
     else:

@@ -31,6 +31,9 @@ _TRIAL, _TRIAL_STEPS = 0.1, 3
 # Each gets so many turns.
 _ROUNDS = 3
 
+# From which statistics are computed anew.
+_BATCHES = 100
+
 
 def backends_here() -> dict[str, tuple[str, str]]:
     """Backend and precision by name: those that this processor is made for."""
@@ -79,25 +82,51 @@ def train(job: Job) -> dict[str, Any]:
     steps = max(2, int(job["seconds"] / trial.step))
     say(f"{trial.step:.2f} s a step: {steps} steps")
     ran = geoseg.train(_config(job, steps), runs=job["runs"], overwrite=True, progress=clock)
-    found = ran.judgement
-    if found is None:
-        raise RuntimeError("the validation images have no labels")
     return {
         "model": str(ran.model),
         "parameters": sum(p.numel() for p in load_model(ran.model)[0].parameters()),
         "steps": steps,
         "seconds": clock.step * steps,
-        "mean_iou": found.metrics.mean_iou,
-        "iou": list(found.metrics.iou),
-        "boundary_f1": found.boundary.mean_f1,
-        "tolerance": found.boundary.tolerance,
+        **_judged(ran),
     }
 
 
-def _config(job: Job, steps: int) -> Any:
+def statistics_anew(job: Job) -> dict[str, Any]:
+    """The trained network once more, with statistics of batch normalisation that are computed of its last weights.
+
+    A step that changes nothing to speak of goes before, because statistics belong to a training.
+    """
+    import geoseg
+    from geoseg.errors import ParameterError
+
+    settings: dict[str, Any] = {
+        "model": {**job["network"], "encoder_weights": "none", "init": job["model"]},
+        "optimizer": {"lr": 1e-12}, "trainer": {"precise_bn": _BATCHES},
+    }  # fmt: skip
+    try:
+        ran = geoseg.train(_config(job, 1, settings), runs=job["runs"] + "-statistics", overwrite=True)
+    except ParameterError as error:
+        if "no batch normalisation" not in str(error):
+            raise
+        return {"why": str(error)}
+    return _judged(ran)
+
+
+def _judged(ran: Any) -> dict[str, Any]:
+    found = ran.judgement
+    if found is None:
+        raise RuntimeError("the validation images have no labels")
+    return {
+        "mean_iou": found.metrics.mean_iou, "iou": list(found.metrics.iou),
+        "boundary_f1": found.boundary.mean_f1, "tolerance": found.boundary.tolerance,
+    }  # fmt: skip
+
+
+def _config(job: Job, steps: int, other: dict[str, Any] | None = None) -> Any:
     """One epoch of so many steps: it is judged at its end and nowhere before."""
     from geoseg import TrainingConfig
 
+    other = other or {}
     learned, judged = (_pairs(part, job["images"]) for part in ("training", "validation"))
     return TrainingConfig.model_validate({
         "name": job["name"],
@@ -105,9 +134,10 @@ def _config(job: Job, steps: int) -> Any:
             "images": learned[0], "labels": learned[1], "validation_images": judged[0], "validation_labels": judged[1],
             "legend": LEGEND,
         },
-        "model": job["network"],
+        "model": other.get("model", job["network"]),
+        "optimizer": other.get("optimizer", {}),
         "chips": {"size": CHIP, "batch": job["batch"], "per_epoch": steps * job["batch"]},
-        "trainer": {"epochs": 1, "accelerator": "cpu", "precision": job["precision"]},
+        "trainer": {"epochs": 1, "accelerator": "cpu", "precision": job["precision"], **other.get("trainer", {})},
         "logging": {"worst_chips": 0},
     })  # fmt: skip
 
