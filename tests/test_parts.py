@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from geoseg.errors import OutputError, ParameterError
 from geoseg.parts import Run, open_run, storage
 from geoseg.parts.folders import write_durably
+from geoseg.parts.stores import FolderStore, Listing
 from geoseg.tiling import Window
 
 FINGERPRINT = {"model": "abc", "tile": {"size": 512, "overlap": 128}, "bands": [1, 2, 3], "gsd": None}
@@ -444,6 +445,39 @@ def test_a_part_that_somebody_removed(tmp_path):
             run.read(FIRST, "labels")
         run.write(FIRST, planes(FIRST))
         assert np.array_equal(run.read(FIRST, "labels"), planes(FIRST)[0])
+
+
+def test_what_goes_while_it_is_listed_or_removed_is_gone(tmp_path, monkeypatch):
+    """A network file system loses a reply and asks again, or a worker renames its temporary at this moment."""
+    run_id = begin(tmp_path / "p", FIRST, SECOND)
+    first, second = parts_of(tmp_path / "p")
+    lstat, removed = Path.lstat, ["none.tif", first.name, "none.tif"]
+
+    def lstat_late(path: Path) -> os.stat_result:
+        if path.name in removed:
+            path.unlink(missing_ok=True)
+        return lstat(path)
+
+    store = FolderStore(tmp_path / "p")
+    store.remove(removed)
+    assert parts_of(tmp_path / "p") == [second]
+    removed[:] = [second.name]
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "lstat", lstat_late)
+        assert store.listing() == Listing(manifest=True)
+    with open_run(tmp_path / "p", FINGERPRINT, PLANES) as run:
+        assert (run.id, run.done) == (run_id, set())
+        run.write(FIRST, planes(FIRST))
+        unlink = Path.unlink
+
+        def unlink_twice(path: Path, missing_ok: bool = False) -> None:
+            unlink(path, missing_ok=missing_ok)
+            unlink(path, missing_ok=missing_ok)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "unlink", unlink_twice)
+            run.finish()
+    assert names(tmp_path) == set()
 
 
 @pytest.mark.parametrize("error", [PermissionError(13, "Permission denied"), OSError(24, "Too many open files")])

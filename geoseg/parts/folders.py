@@ -45,20 +45,20 @@ class Contents:
     """What lies in the folder of a run.
 
     Attributes:
-        parts: Files named as parts, whole or not.
+        parts: Files named as parts, whole or not, and their bytes.
         temporaries: What a killed run left half-written.
         foreign: Names of everything else, but for manifest and lock.
         manifest: Whether there is a manifest.
     """
 
-    parts: tuple[Path, ...] = ()
+    parts: tuple[tuple[Path, int], ...] = ()
     temporaries: tuple[Path, ...] = ()
     foreign: tuple[str, ...] = ()
     manifest: bool = False
 
 
 def list_contents(folder: Path) -> Contents:
-    """Sort the files of a folder; an absent folder is empty.
+    """Sort the files of a folder; an absent folder is empty, and what goes meanwhile is absent.
 
     Raises:
         OutputError: It is no folder of its own.
@@ -66,17 +66,21 @@ def list_contents(folder: Path) -> Contents:
     if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
         kind = "a link" if folder.is_symlink() else "a file"
         raise OutputError(f"{folder} is {kind}, and the parts of the run need a folder there; remove or rename it")
-    parts: list[Path] = []
+    parts: list[tuple[Path, int]] = []
     temporaries: list[Path] = []
     foreign: list[str] = []
     manifest = False
     for entry in sorted(folder.iterdir()) if folder.exists() else ():
-        if not stat.S_ISREG(entry.lstat().st_mode):
+        try:
+            status = entry.lstat()
+        except FileNotFoundError:
+            continue
+        if not stat.S_ISREG(status.st_mode):
             foreign.append(entry.name)
         elif entry.name == MANIFEST:
             manifest = True
         elif _PART.fullmatch(entry.name):
-            parts.append(entry)
+            parts.append((entry, status.st_size))
         elif _TEMPORARY.fullmatch(entry.name):
             temporaries.append(entry)
         elif entry.name not in {LOCK, _OWNER}:

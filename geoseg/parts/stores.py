@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -150,7 +150,7 @@ class FolderStore:
         """See :class:`Store`."""
         contents = list_contents(self.folder)
         return Listing(
-            tuple((path.name, path.stat().st_size) for path in contents.parts),
+            tuple((path.name, size) for path, size in contents.parts),
             tuple(path.name for path in contents.temporaries),
             contents.foreign,
             contents.manifest,
@@ -162,8 +162,9 @@ class FolderStore:
             for entry in entries:
                 if entry.name.startswith(f"{run}_") and parts_named(entry.name):
                     _, window, size = parse_part_name(entry.name)
-                    if window in windows and entry.stat().st_size == size:
-                        yield window, entry.name
+                    with suppress(FileNotFoundError):  # the run's holder may remove one meanwhile
+                        if window in windows and entry.stat().st_size == size:
+                            yield window, entry.name
 
     def read(self, name: str) -> bytes:
         """See :class:`Store`."""
@@ -186,7 +187,7 @@ class FolderStore:
     def remove(self, names: Sequence[str]) -> None:
         """See :class:`Store`."""
         for name in names:
-            (self.folder / name).unlink()
+            (self.folder / name).unlink(missing_ok=True)
 
     def held(self) -> AbstractContextManager[None]:
         """See :class:`Store`."""
