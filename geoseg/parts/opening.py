@@ -55,7 +55,7 @@ def open_run(
             yield run
         finally:
             if not run.kept:
-                with suppress(OSError):
+                with suppress(OSError), store.errors():  # whatever ended the block is what matters
                     clear(store)
 
 

@@ -206,7 +206,7 @@ class Run:
     def _drop(self, window: Window) -> None:
         name = self._parts.pop(window)
         self._notes.pop(window, None)
-        with suppress(OSError):
+        with suppress(OSError), self.store.errors():
             self.store.remove([name])
 
 
