@@ -10,7 +10,7 @@ from geoseg.errors import OutputError, ParameterError
 from geoseg.parts.folders import MANIFEST, parse_part_name
 from geoseg.parts.manifests import Manifest, check_same, is_ours, manifest_bytes, new_manifest, parse_manifest
 from geoseg.parts.runs import Run, clear, log
-from geoseg.parts.stores import FolderStore, Listing, Store, store_at
+from geoseg.parts.stores import FolderStore, Listing, Store, is_url, store_at
 from geoseg.tiling import Window
 from geoseg.wording import listed
 
@@ -42,6 +42,8 @@ def open_run(
     """
     folder = Path(folder)
     wanted = new_manifest(fingerprint, planes)
+    if elsewhere is not None and not is_url(elsewhere) and Path(elsewhere).resolve() == folder.resolve():
+        elsewhere = None  # two locks of one folder would keep each other out
     store = store_at(folder if elsewhere is None else elsewhere)
     with store.errors():
         _check_own(store)  # before a lock is put there
