@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import json
 import os
@@ -159,6 +160,21 @@ def test_parts_in_another_folder(tmp_path: Path) -> None:
         assert run.done == {WINDOWS[0]}
         run.finish()
     assert list((tmp_path / "scratch").iterdir()) == []
+
+
+@pytest.mark.parametrize("relative", [False, True])
+def test_the_outputs_own_folder_is_no_place_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, relative: bool
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    place = inside("." if relative else tmp_path, "p")
+    begin(tmp_path / "p", place, WINDOWS[0])
+    with open_run(tmp_path / "p", FINGERPRINT, ["labels"]) as run:
+        assert run.done == {WINDOWS[0]}
+    with open_run(tmp_path / "p", FINGERPRINT, ["labels"], elsewhere=place) as run:
+        assert run.done == {WINDOWS[0]}
+        run.finish()
+    assert not (tmp_path / "p").exists()
 
 
 # One run at a time
@@ -401,6 +417,48 @@ def test_what_a_store_does_not_answer_is_asked_again(
             patch.setattr(run.store, "_files", refusing)
             use(run)
         assert refusing.left == 0
+
+
+class EndpointConnectionError(Exception):
+    """What botocore raises: no OSError."""
+
+
+def test_a_store_that_is_gone_when_a_run_ends_hides_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = f"memory://{BUCKET}/{tmp_path.name}"
+    gone = EndpointConnectionError("no route")
+    with (  # noqa: PT012 - it is the end of the block that is tested
+        pytest.raises(ZeroDivisionError),
+        monkeypatch.context() as patch,
+        open_run(tmp_path / "p", FINGERPRINT, ["labels"], elsewhere=place) as run,
+    ):
+        patch.setattr(run.store, "_files", Refusing(run.store._files, "ls", gone, 99))  # type: ignore[attr-defined]
+        _ = 1 // 0
+    assert set(objects(place)) == {"manifest.json"}
+
+
+def test_only_a_part_that_is_damaged_goes_and_not_one_that_a_busy_store_does_not_give(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """S3fs calls each answer that it does not know an EIO, which of a disk means that the part is lost."""
+    place = f"memory://{BUCKET}/{tmp_path.name}"
+    monkeypatch.setattr(store_objects, "PAUSES", (0.01, 0.01))
+    busy = OSError(errno.EIO, "We encountered an internal error. Please try again.")
+    with open_run(tmp_path / "p", FINGERPRINT, ["labels"], elsewhere=place) as run:
+        run.write(WINDOWS[0], planes(WINDOWS[0]))
+        with monkeypatch.context() as patch:
+            patch.setattr(run.store, "_files", Refusing(run.store._files, "cat_file", busy, 99))  # type: ignore[attr-defined]
+            with pytest.raises(OutputError, match=r"cannot be read \(.*internal error.*run the same command again"):
+                run.read(WINDOWS[0], "labels")
+        assert np.array_equal(run.read(WINDOWS[0], "labels"), planes(WINDOWS[0])[0])
+        path = f"{place}/{parts_at(place)[0]}"
+        put(path, objects(place)[parts_at(place)[0]][:-9] + bytes(9))
+        run.foresee(())  # else it is known from before
+        with monkeypatch.context() as patch:
+            gone = EndpointConnectionError("no route")
+            patch.setattr(run.store, "_files", Refusing(run.store._files, "rm_file", gone, 99))  # type: ignore[attr-defined]
+            with pytest.raises(OutputError, match="is damaged"):
+                run.read(WINDOWS[0], "labels")
+        assert run.done == set()
 
 
 # Reading ahead

@@ -53,7 +53,7 @@ class ObjectStore:
         self._url = url.rstrip("/")
         self._files, self._root = _connected(self._url)
         self._lease: Lease | None = None
-        self._ahead = ReadAhead(partial(self.fetch, patient=True))
+        self._ahead = ReadAhead(self._whole)
 
     def __str__(self) -> str:
         return self._url
@@ -98,19 +98,9 @@ class ObjectStore:
             self._still_ours()
             self._ask(partial(self.replace, name, data))
 
-    def fetch(self, name: str, *, patient: bool = False) -> bytes:
-        """An object as it is now.
-
-        Raises:
-            FileNotFoundError: There is none.
-            OSError: It cannot be read.
-        """
-        try:
-            return bytes(self._ask(partial(self._files.cat_file, self._path(name)), patient=patient))
-        except OSError:
-            raise
-        except Exception as error:
-            raise OSError(one_line(error)) from error
+    def fetch(self, name: str) -> bytes:
+        """An object as it is now; raises FileNotFoundError where there is none, else what its package raises."""
+        return bytes(self._files.cat_file(self._path(name)))
 
     def replace(self, name: str, data: bytes) -> None:
         """Make or replace an object."""
@@ -176,6 +166,17 @@ class ObjectStore:
         except Exception as error:
             raise StoreError(f"{where} cannot be used ({one_line(error)}); {_remedy(error)}") from error
 
+    def _whole(self, name: str) -> bytes:
+        """An object, or an OSError whose number is not that of a failing disk: s3fs gives it to unknown answers."""
+        try:
+            return self._ask(partial(self.fetch, name))
+        except OSError as error:
+            if error.errno != errno.EIO:
+                raise
+            raise ConnectionError(one_line(error)) from error
+        except Exception as error:
+            raise OSError(one_line(error)) from error
+
     def _path(self, name: str) -> str:
         return f"{self._root}/{name}"
 
@@ -207,9 +208,9 @@ class ObjectStore:
         if self._lease is not None:
             self._lease.check()
 
-    def _ask(self, request: Callable[[], T], *, patient: bool = True) -> T:
+    def _ask(self, request: Callable[[], T]) -> T:
         """A request, again after a while where the store does not answer: what runs for days meets that."""
-        for pause in PAUSES if patient else ():
+        for pause in PAUSES:
             try:
                 return request()
             except _FINAL:
