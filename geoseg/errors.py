@@ -62,5 +62,9 @@ class ClusterError(GeosegError, RuntimeError):
     """A cluster cannot be had, is lost, or its workers do not do."""
 
 
+class LostError(ClusterError):
+    """A cluster is gone, its scheduler or all of its workers: nothing more can be done there."""
+
+
 class UnfinishedError(GeosegError, RuntimeError):
     """Parts of a job failed; all others are done and kept."""

@@ -17,7 +17,7 @@ from geoseg.distributed.duties import Opening, Report
 from geoseg.distributed.flights import Event, Flights
 from geoseg.distributed.posts import Ground, Post, introduce
 from geoseg.distributed.seats import Claim, Seats
-from geoseg.errors import ClusterError
+from geoseg.errors import ClusterError, LostError
 from geoseg.wording import listed
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ class Crew:
 
     Attributes:
         left_out: Workers that get no more tasks.
+        reason: Why the last of them does not.
         heard: When each worker last gave a sign of life, to any job.
         seats: How many tasks may be under way, of all jobs together.
         stopped: Whether all jobs are to end.
@@ -57,6 +58,7 @@ class Crew:
         self.cluster = cluster
         self.own = cores is not None
         self.left_out: set[str] = set()
+        self.reason = ""
         self.heard: dict[str, float] = {}
         self.seats = Seats()
         self.stopped = False
@@ -93,10 +95,18 @@ class Crew:
         """Let all jobs end by :class:`~geoseg.threads.Abandoned`, in whatever thread they are."""
         self.stopped = True
 
-    def lost(self) -> ClusterError:
+    def lost(self) -> LostError:
         """The error for a scheduler that is gone."""
         where = self.cluster.scheduler or self.cluster.scheduler_file or "this cluster"
-        return ClusterError(f"the scheduler of {where} is lost; what is finished is kept, run the same command again")
+        return LostError(f"the scheduler of {where} is lost; what is finished is kept, run the same command again")
+
+    def alone(self, seconds: float) -> LostError:
+        """The error for workers that have been gone for so long."""
+        why, remedy = "", "start workers and run the same command again"
+        if self.left_out:
+            why = f", with {len(self.left_out)} left out (the last of them: {self.reason or 'unknown why'})"
+            remedy = "see to that, or start other workers, and run the same command again"
+        return LostError(f"no worker has been left for {seconds:.0f} s{why}; what is finished is kept: {remedy}")
 
     @contextmanager
     def posted(self, opening: Opening, claim: Claim | None = None) -> Iterator[str]:
@@ -128,7 +138,7 @@ class Crew:
             everywhere: Do the only item once on each worker instead.
 
         Raises:
-            ClusterError: The scheduler is lost, or no worker is left.
+            LostError: The scheduler is lost, or no worker is left.
             Abandoned: The crew was stopped.
         """
         flights = Flights(self, post, items, self._claims.get(post) or self.seats.claim())
@@ -143,7 +153,7 @@ class Crew:
         """Do one task on any worker.
 
         Raises:
-            ClusterError: The scheduler is lost, or no worker is left.
+            LostError: The scheduler is lost, or no worker is left.
         """
         [report] = [e.report for e in self.perform(post, deque([item])) if e.report is not None]
         return report
@@ -154,6 +164,7 @@ class Crew:
             if worker in self.left_out:
                 return
             self.left_out.add(worker)
+            self.reason = why
         _log.warning("worker %s is left out: %s", worker, why)
         if self.own:
             with suppress(OSError, RuntimeError, ValueError, TimeoutError):

@@ -16,7 +16,6 @@ from distributed import Future, KilledWorker
 from geoseg.distributed.duties import Failure, Report
 from geoseg.distributed.posts import OPENED, STARTED, key_of, perform
 from geoseg.distributed.seats import Claim
-from geoseg.errors import ClusterError
 from geoseg.threads import Abandoned
 
 if TYPE_CHECKING:
@@ -29,7 +28,7 @@ ALONE_SECONDS = 120.0
 """How long there may be no worker at all."""
 
 TRIES = 3
-"""How many workers may hang on a task before it is given up."""
+"""How many workers may hang on a task, and how many of our own may not do for it, before it is given up."""
 
 # Without a limit of the user's: before and after it is known what a part takes.
 _FIRST_LIMIT, _LEAST_LIMIT, _TIMES_LONGEST = 3600.0, 600.0, 10.0
@@ -102,7 +101,7 @@ class Flights:
         """Send tasks as others come back, until none is left.
 
         Raises:
-            ClusterError: The scheduler is lost, or no worker is left.
+            LostError: The scheduler is lost, or no worker is left.
             Abandoned: The crew was stopped.
         """
         while self._again or self._items or self._flights:
@@ -136,8 +135,9 @@ class Flights:
             self._client.unsubscribe_topic(self._post)
 
     def _send_some(self) -> None:
-        """As many as there are seats for."""
-        while (self._again or self._items) and self._claim.take(self._wake):
+        """As many as there are seats for; none without workers, as Dask would give it to those that are left out."""
+        self._workers -= self._crew.left_out
+        while self._workers and (self._again or self._items) and self._claim.take(self._wake):
             self._send(*(self._again.popleft() if self._again else (self._items.popleft(),)))
         if not (self._again or self._items):
             self._claim.rest()
@@ -193,7 +193,10 @@ class Flights:
             yield Event(flight.item, report=report)
         elif failure.misfit:
             self._crew.leave_out(report.worker, str(failure))
-            self._again.append((flight.item, flight.tries, report.worker))
+            if self._crew.own and flight.tries + 1 >= TRIES:  # started anew each time, they would never come to an end
+                yield Event(flight.item, report=report)
+            else:
+                self._again.append((flight.item, flight.tries + self._crew.own, report.worker))
         elif flight.tries:
             yield Event(flight.item, report=report)
         else:
@@ -235,10 +238,7 @@ class Flights:
         if self._workers:
             self._peopled = now
         elif now - self._peopled > ALONE_SECONDS:
-            raise ClusterError(
-                f"no worker has been left for {ALONE_SECONDS:.0f} s; what is finished is kept: start workers and run "
-                "the same command again"
-            )
+            raise self._crew.alone(ALONE_SECONDS)
         for key, flight in list(self._flights.items()):
             if flight.allowed is not None and not flight.allowed & self._workers:
                 self._over(key)
