@@ -32,7 +32,7 @@ _TRIAL, _TRIAL_STEPS = 0.1, 3
 _ROUNDS = 3
 
 # From which statistics are computed anew.
-_BATCHES = 100
+_BATCHES = 40
 
 
 def backends_here() -> dict[str, tuple[str, str]]:
