@@ -93,7 +93,7 @@ class _Holder:
         silent = time.time() - self.beat
         if silent > STALE_SECONDS:
             return f"has given no sign of life for {silent / 60:.0f} min"
-        if self.machine and self.machine == _machine() and not Path(f"/proc/{self.pid}").exists():
+        if self.machine and self.machine == _machine() and _ended(self.pid):
             return "has ended without taking its lock away"
         return None
 
@@ -202,6 +202,16 @@ def _found(objects: Objects) -> _Holder | None:
         )  # fmt: skip
     except (ValueError, KeyError, TypeError) as error:
         raise OutputError(f"{objects.named(LOCK)} is damaged; if no run uses it, remove that object") from error
+
+
+def _ended(pid: int) -> bool:
+    """Whether a process of this machine is no more; /proc may hide those of other users."""
+    with suppress(PermissionError, OverflowError):
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return True
+    return False
 
 
 def _machine() -> str:
