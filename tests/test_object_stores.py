@@ -246,6 +246,43 @@ def test_a_lock_that_was_left_is_taken_over(
         begin(tmp_path / "p", place)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="whether a process lives is seen on Linux alone")
+def test_a_process_that_may_not_be_seen_lives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = f"memory://{BUCKET}/{tmp_path.name}"
+    monkeypatch.setattr(leases, "SETTLE_SECONDS", 0.01)
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    lock_of(place, pid=ended.pid, machine=leases._machine())
+
+    def not_allowed(pid: int, signal: int) -> None:
+        assert (pid, signal) == (ended.pid, 0)
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    with monkeypatch.context() as patch:  # a process of another user, of which /proc tells nothing (hidepid=2)
+        patch.setattr(leases.os, "kill", not_allowed)
+        with pytest.raises(OutputError, match=f"held by another run .pid {ended.pid}"):
+            begin(tmp_path / "p", place)
+    begin(tmp_path / "p", place)
+
+
+def test_what_is_gone_on_with_is_what_lies_there_once_it_is_held(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run looks at the place, another one starts over there and is stopped, and only then the first one has it."""
+    place = f"memory://{BUCKET}/{tmp_path.name}"
+    begin(tmp_path / "a", place, WINDOWS[0])
+    held, others = store_objects.ObjectStore.held, list[str]()
+
+    def held_late(store: store_objects.ObjectStore) -> Any:
+        monkeypatch.setattr(store_objects.ObjectStore, "held", held)
+        others.append(begin(tmp_path / "b", place, *WINDOWS[1:3], resume=False))
+        return held(store)
+
+    monkeypatch.setattr(store_objects.ObjectStore, "held", held_late)
+    with open_run(tmp_path / "a", FINGERPRINT, ["labels"], elsewhere=place) as run:
+        assert ([run.id], run.done) == (others, set(WINDOWS[1:3]))
+
+
 HOLD = """
 import sys, time
 from pathlib import Path

@@ -149,6 +149,7 @@ class ObjectStore:
         with ExitStack() as stack:
             with self.errors(LOCK):
                 self._lease = stack.enter_context(leased(self))
+            self._ahead.foresee(())  # what was read before may be of a run that was here since
             try:
                 yield
             finally:
