@@ -12,7 +12,7 @@ import pytest
 
 from geoseg.distributed import Failure, Report, flights
 from geoseg.distributed.crew import Crew
-from geoseg.distributed.flights import TRIES, Flights
+from geoseg.distributed.flights import TRIES, Event, Flights
 from geoseg.distributed.posts import OPENED
 from geoseg.distributed.seats import Seats
 from geoseg.errors import ClusterError
@@ -153,7 +153,33 @@ def test_where_all_were_left_out_the_error_says_why(clock: Clock) -> None:
     assert all(where is None or not set(where) & {"w0"} for where in workers.sent)
 
 
+def test_what_a_worker_told_counts_from_when_it_came(clock: Clock) -> None:
+    """Whoever takes the events may be busy for longer than a worker may be silent."""
+    begun: list[tuple[str, Handle]] = []
+
+    def begin(workers: Workers, key: str, worker: str, handle: Handle) -> None:
+        begun.append((key, handle))
+        workers.tell(key, OPENED)
+        workers.tell(key, "part", 0)
+
+    workers, events = Workers(begin, 1), cast("list[Event]", [])
+    for event in under_way(workers, "a").events():
+        events.append(event)
+        assert not workers.left_out
+        [(key, handle)] = begun
+        if len(events) == 1:
+            for number in range(1, 9):
+                clock.now += 0.5
+                workers.tell(key, "part", number)
+        elif len(events) == 9:
+            handle.land(Report("w0", value="done"))
+            del workers.busy[key]
+    assert [event.told for event in events] == [*(["part", number] for number in range(9)), None]
+
+
 def test_a_worker_that_is_silent_loses_its_task(clock: Clock) -> None:
+    """The same, but the first worker tells nothing more."""
+
     def begin(workers: Workers, key: str, worker: str, handle: Handle) -> None:
         workers.tell(key, OPENED)
         if worker != "w0":

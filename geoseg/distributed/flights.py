@@ -60,7 +60,7 @@ class _Flight:
         future: Dask's handle.
         allowed: The only workers that may take it; None = any.
         tries: How often it was sent before.
-        alive: When it was sent, or gave its last sign of life.
+        alive: When it was sent, or gave the last sign of life that was looked at.
         worker: Who began it.
         assigned: Who was seen to have it before that.
     """
@@ -90,6 +90,7 @@ class Flights:
         self._again: deque[tuple[Any, int, str | None]] = deque()  # item, how often it was sent, who shall not have it
         self._inbox: queue.SimpleQueue[tuple[str, str | None, Any]] = queue.SimpleQueue()
         self._claim = claim
+        self._signs: dict[str, float] = {}  # when each task gave its last sign of life, whoever was busy here
         self._longest = 0.0
         self._left_out = frozenset(crew.left_out)
         self._workers = crew.workers()
@@ -111,7 +112,7 @@ class Flights:
             with suppress(queue.Empty):
                 key, worker, what = self._inbox.get(timeout=LOOK_SECONDS)
                 if key in self._flights:
-                    yield from self._landed(key) if worker is None else self._told(key, worker, what)
+                    yield from self._landed(key) if worker is None else self._told(key, worker, *what)
             if time.monotonic() - self._looked >= LOOK_SECONDS:
                 yield from self._look()
                 self._looked = time.monotonic()
@@ -145,6 +146,7 @@ class Flights:
     def _over(self, key: str) -> _Flight:
         """Nothing more is awaited of a task."""
         self._claim.give()
+        self._signs.pop(key, None)
         return self._flights.pop(key)
 
     def _wake(self) -> None:
@@ -152,9 +154,12 @@ class Flights:
         self._inbox.put(("", None, None))
 
     def _hear(self, event: tuple[float, Any]) -> None:
-        """Called in Dask's thread."""
-        key, worker, values = event[1]
-        self._inbox.put((key, worker, list(values)))
+        """Called in Dask's thread: a sign of life counts from when it comes, however late it is looked at."""
+        (key, worker, values), came = event[1], time.monotonic()
+        # To load a network may take longer than any part.
+        more = max(0.0, _LEAST_LIMIT - self._limit()) if list(values) == [STARTED] else 0.0
+        self._signs[key] = self._crew.heard[worker] = came + more
+        self._inbox.put((key, worker, (list(values), came)))
 
     def _send(
         self, item: Any, tries: int = 0, without: str | None = None, allowed: frozenset[str] | None = None
@@ -169,14 +174,12 @@ class Flights:
         self._flights[key] = _Flight(item, future, allowed, tries, time.monotonic())
         future.add_done_callback(lambda _: self._inbox.put((key, None, None)))
 
-    def _told(self, key: str, worker: str, values: list[Any]) -> Iterator[Event]:
-        flight, now = self._flights[key], time.monotonic()
-        if values == [STARTED]:  # to load a network may take longer than any part
-            now += max(0.0, _LEAST_LIMIT - self._limit())
-        elif values != [OPENED]:
-            self._longest = max(self._longest, now - flight.alive)
+    def _told(self, key: str, worker: str, values: list[Any], came: float) -> Iterator[Event]:
+        flight = self._flights[key]
+        since, flight.worker, flight.alive = flight.alive, worker, came
+        if values not in ([STARTED], [OPENED]):
+            self._longest = max(self._longest, came - since)
             yield Event(flight.item, told=values)
-        flight.worker, flight.alive, self._crew.heard[worker] = worker, now, now
 
     def _landed(self, key: str) -> Iterator[Event]:
         flight = self._flights[key]
@@ -252,7 +255,8 @@ class Flights:
     def _overdue(self, now: float) -> Iterator[Event]:
         """Give up workers that hang, and give what they have to others; also those that another job has given up."""
         limit = self._limit()
-        late = {key: flight for key, flight in self._flights.items() if now - flight.alive > limit}
+        signs = {key: max(flight.alive, self._signs.get(key, 0.0)) for key, flight in self._flights.items()}
+        late = {key: self._flights[key] for key, sign in signs.items() if now - sign > limit}
         out = self._crew.left_out - self._left_out
         if not late and not out:
             return
