@@ -20,8 +20,9 @@ from scenes import SmoothNetwork, replace_network, write_scene, write_spec
 from geoseg.distributed import Cluster, flights, open_crew
 from geoseg.distributed.crew import Crew
 from geoseg.distributed.flights import Flights
+from geoseg.distributed.posts import Ground
 from geoseg.distributed.seats import PER_WORKER, Seats
-from geoseg.errors import ClusterError, RasterError
+from geoseg.errors import ClusterError, LostError, RasterError
 from geoseg.inference import Outcome, orders, predict_scenes, steps
 from geoseg.threads import SCENE_THREAD, Abandoned
 
@@ -304,6 +305,20 @@ def test_small_scenes_are_computed_at_once_and_their_maps_are_those_of_one_proce
                 np.testing.assert_array_equal(ours.read(), theirs.read())
                 assert ours.tags()["GEOSEG_SEAMS"] == theirs.tags()["GEOSEG_SEAMS"]
     assert not list((folder / "there").glob("*.parts"))
+
+
+def test_with_the_cluster_all_scenes_end(folder: Path, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    register = client.register_plugin
+
+    def gone(plugin: Any, name: str) -> Any:
+        if isinstance(plugin, Ground):
+            return register(plugin, name=name)
+        raise AttributeError("'NoneType' object has no attribute 'register_worker_plugin'")  # as Dask tells it
+
+    monkeypatch.setattr(client, "register_plugin", gone)
+    with pytest.raises(LostError, match="is lost; what is finished is kept"):
+        list(mapped(folder, "there", client=client))
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith(SCENE_THREAD)]
 
 
 def test_of_large_scenes_no_other_is_open_while_one_fills_the_workers(

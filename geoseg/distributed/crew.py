@@ -32,6 +32,9 @@ _FORGET_SECONDS = 10.0
 _ASKED = 3
 _LISTED = 3
 
+# What Dask raises where its scheduler is gone: how it goes decides which, and with it goes the client's handle.
+_UNANSWERED = (OSError, RuntimeError, ValueError, AttributeError)
+
 
 class Crew:
     """The workers of a cluster. Made by :func:`~geoseg.distributed.open_crew`; jobs may use it from several threads.
@@ -82,11 +85,11 @@ class Crew:
         """Addresses of those that take tasks.
 
         Raises:
-            ClusterError: The scheduler does not answer.
+            LostError: The scheduler does not answer.
         """
         try:
             found = frozenset(self.client.nthreads()) - self.left_out
-        except (OSError, RuntimeError, ValueError, AttributeError) as error:
+        except _UNANSWERED as error:
             raise self.lost() from error
         self.seats.fit(len(found))
         return found
@@ -117,7 +120,7 @@ class Crew:
             claim: What :attr:`seats` admitted it with, where other jobs run beside it.
 
         Raises:
-            ClusterError: The scheduler does not answer.
+            LostError: The scheduler does not answer.
         """
         name = f"geoseg-{secrets.token_hex(8)}"
         if claim is not None:
@@ -200,12 +203,12 @@ class Crew:
         way makes it complain, and is asked no more.
 
         Raises:
-            ClusterError: The scheduler does not answer.
+            LostError: The scheduler does not answer.
         """
         for _ in range(_ASKED):
             try:
                 self.client.register_plugin(plugin, name=name)
-            except OSError as error:
+            except _UNANSWERED as error:
                 lost = error
             else:
                 return

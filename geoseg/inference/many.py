@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Unpack
 
 from geoseg.distributed import split_choices
-from geoseg.errors import MissingFileError, ParameterError
+from geoseg.errors import LostError, MissingFileError, ParameterError
 from geoseg.inference.computing import Computing
 from geoseg.inference.job import find_models
 from geoseg.inference.outputs import default_output, is_output
@@ -90,7 +90,8 @@ def predict_scenes(
         Outcomes in order, as they come about.
 
     Raises:
-        GeosegError: What concerns all scenes: a setting, a model, the folder, two scenes with one output.
+        GeosegError: What concerns all scenes: a setting, a model, the folder, two scenes with one output, a cluster
+            that is not to be had or is lost.
     """
     cluster, rest = split_choices(choices)
     settings, models = Settings.of(rest), find_models(model)
@@ -123,7 +124,7 @@ def _abreast(computing: Computing, places: Sequence[_Place], outcome: Callable[.
 def _outcome(scene: str, run: Callable[[], Prediction]) -> Outcome:
     try:
         return Outcome(scene, run(), None)
-    except Abandoned:
+    except (Abandoned, LostError):  # with the cluster goes every other scene
         raise
     except Exception as error:  # noqa: BLE001 - whatever it is, the other scenes shall have their maps
         return Outcome(scene, None, error)
