@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -348,6 +349,131 @@ def test_the_lock_is_renewed_and_its_loss_ends_the_run(
     remove(f"{place}/{LOCK}")
 
 
+def later(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    """The machine slept for so long: the clock says so, while no thread has done anything."""
+    now = time.time
+    monkeypatch.setattr(leases.time, "time", lambda: now() + seconds)
+
+
+SLEPT = leases.STALE_SECONDS + 100
+
+
+def test_a_run_that_slept_while_another_took_over_touches_nothing(
+    tmp_path: Path, place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leases, "SETTLE_SECONDS", 0.01)
+    with open_run(tmp_path / "p", FINGERPRINT, ["labels"], elsewhere=place) as run:
+        run.write(WINDOWS[0], planes(WINDOWS[0]))
+        size = run.size(WINDOWS[0])
+        later(monkeypatch, SLEPT)
+        with open_run(tmp_path / "q", {"model": "xyz"}, ["labels"], elsewhere=place, resume=False) as other:
+            other.write(WINDOWS[0], planes(WINDOWS[0]))
+            before = objects(place)
+            for use in (
+                lambda: run.write(WINDOWS[1], planes(WINDOWS[1])),
+                lambda: run.take(WINDOWS[0], size, {}),
+                run.finish,
+            ):
+                run.store._lease._lost = False  # type: ignore[attr-defined] # each finds it out by itself
+                with pytest.raises(OutputError, match="no longer of this run"):
+                    use()
+                assert objects(place) == before
+            assert np.array_equal(other.read(WINDOWS[0], "labels"), planes(WINDOWS[0])[0])
+            other.finish()
+    assert objects(place) == {}
+
+
+def test_a_run_that_slept_alone_goes_on_and_says_so(
+    tmp_path: Path, place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with open_run(tmp_path / "p", FINGERPRINT, ["labels"], elsewhere=place) as run:
+        later(monkeypatch, SLEPT)
+        run.write(WINDOWS[0], planes(WINDOWS[0]))
+        with pytest.raises(OutputError, match="held by another run"):
+            begin(tmp_path / "q", place)
+        assert run.done == {WINDOWS[0]}
+        run.finish()
+    assert objects(place) == {}
+
+
+def test_before_a_run_removes_its_parts_it_asks_whose_they_are(tmp_path: Path, place: str) -> None:
+    with open_run(tmp_path / "p", FINGERPRINT, ["labels"], elsewhere=place) as run:
+        run.write(WINDOWS[0], planes(WINDOWS[0]))
+        lock_of(place)  # a moment ago: no renewal was due since
+        with pytest.raises(OutputError, match="no longer of this run"):
+            run.finish()
+        assert len(parts_at(place)) == 1
+    remove(f"{place}/{LOCK}")
+    with open_run(tmp_path / "p", FINGERPRINT, ["labels"], elsewhere=place, resume=False):
+        lock_of(place)  # nor does it remove the manifest, of a run that never wrote a part
+    assert set(objects(place)) == {LOCK, "manifest.json"}
+    remove(f"{place}/{LOCK}")
+
+
+def test_whose_a_place_is_is_asked_until_the_store_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = f"memory://{BUCKET}/{tmp_path.name}"
+    monkeypatch.setattr(store_objects, "PAUSES", (0.01, 0.01))
+    with open_run(tmp_path / "p", FINGERPRINT, ["labels"], elsewhere=place) as run:
+        later(monkeypatch, SLEPT)
+        for times, outcome in ((99, pytest.raises(StoreError, match="is the store up")), (2, nullcontext())):
+            with monkeypatch.context() as patch:
+                refusing = Refusing(run.store._files, "cat_file", EndpointConnectionError("no route"), times)  # type: ignore[attr-defined]
+                patch.setattr(run.store, "_files", refusing)
+                with outcome:
+                    run.write(WINDOWS[0], planes(WINDOWS[0]))
+            assert len(parts_at(place)) == (times == 2)
+
+
+@pytest.mark.parametrize(("slept", "lost"), [(0.0, False), (SLEPT, True)])
+def test_a_renewal_that_took_long_may_have_come_over_the_lock_of_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, slept: float, lost: bool
+) -> None:
+    place = f"memory://{BUCKET}/{tmp_path.name}"
+    replace = store_objects.ObjectStore.replace
+
+    def replace_late(store: store_objects.ObjectStore, name: str, data: bytes) -> None:
+        replace(store, name, data)
+        if name == LOCK:
+            later(monkeypatch, 30)
+
+    with open_run(tmp_path / "p", FINGERPRINT, ["labels"], elsewhere=place) as run:
+        run.write(WINDOWS[0], planes(WINDOWS[0]))
+        later(monkeypatch, slept)
+        monkeypatch.setattr(store_objects.ObjectStore, "replace", replace_late)
+        with pytest.raises(OutputError, match="no longer of this run") if lost else nullcontext():
+            run.finish()
+        assert len(parts_at(place)) == lost
+    if lost:
+        remove(f"{place}/{LOCK}")
+
+
+def test_a_renewal_that_outlasts_its_run_is_told_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    place = f"memory://{BUCKET}/{tmp_path.name}"
+    monkeypatch.setattr(leases, "BEAT_SECONDS", 0.01)
+    monkeypatch.setattr(leases, "_END_SECONDS", 0.01)
+    under_way, answered = threading.Event(), threading.Event()
+    replace = store_objects.ObjectStore.replace
+
+    def hang(store: store_objects.ObjectStore, name: str, data: bytes) -> None:
+        if name == LOCK:
+            under_way.set()
+            answered.wait(10)
+        replace(store, name, data)
+
+    with open_run(tmp_path / "p", FINGERPRINT, ["labels"], elsewhere=place) as run:
+        run.write(WINDOWS[0], planes(WINDOWS[0]))
+        monkeypatch.setattr(store_objects.ObjectStore, "replace", hang)
+        thread = run.store._lease._thread  # type: ignore[attr-defined]
+        assert under_way.wait(10)
+    assert f"{place}/{LOCK} may come back and stay for 10 min" in caplog.text
+    answered.set()
+    thread.join(10)
+    assert LOCK in objects(place)
+    remove(f"{place}/{LOCK}")
+
+
 def test_where_a_put_cannot_be_conditional_the_last_one_has_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     place = f"memory://{BUCKET}/{tmp_path.name}"
     monkeypatch.setattr(leases, "SETTLE_SECONDS", 0.05)
@@ -410,6 +536,10 @@ def test_a_bucket_that_is_not_there_and_credentials_that_are_not(
     assert list(tmp_path.iterdir()) == []
 
 
+class EndpointConnectionError(Exception):
+    """What botocore raises: no OSError."""
+
+
 class Refusing:
     """The file system of a store, of which one request fails some times."""
 
@@ -454,10 +584,6 @@ def test_what_a_store_does_not_answer_is_asked_again(
             patch.setattr(run.store, "_files", refusing)
             use(run)
         assert refusing.left == 0
-
-
-class EndpointConnectionError(Exception):
-    """What botocore raises: no OSError."""
 
 
 def test_a_store_that_is_gone_when_a_run_ends_hides_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,8 +1,9 @@
 """One run at a time in a store without locks: an object that says who is there, and is renewed while that one lives.
 
 It is made by a put that fails where there is one already (S3: ``If-None-Match: *``). A holder that was killed does not
-take it away: it counts no longer once its process is seen to be gone, on the same machine, or has not renewed it for
-ten minutes. Clocks need to agree to a few minutes, as the stores themselves demand.
+take it away: it counts no longer once its process is seen to be gone, on the same machine (Linux), or has not renewed
+it for ten minutes. One that was away for so long, because its machine slept, asks whose the place is before it writes.
+Clocks need to agree to a few minutes, as the stores themselves demand.
 """
 
 from __future__ import annotations
@@ -35,6 +36,9 @@ STALE_SECONDS = 600.0
 
 SETTLE_SECONDS = 3.0
 """How long two that begin at the same moment may take to see one another, where a put cannot be conditional."""
+
+# Two renewals that did not come: the machine slept, or the store does not answer.
+_LATE_SECONDS = 2 * BEAT_SECONDS
 
 # A request that is under way may wait for a store that does not answer.
 _END_SECONDS = 10.0
@@ -104,16 +108,24 @@ class Lease:
     def __init__(self, objects: Objects, holder: _Holder) -> None:
         self._objects, self._holder = objects, holder
         self._lost = False
+        # By the clock that others judge it by; a monotonic one stands still while the machine sleeps.
+        self._renewed = holder.beat
         self._over = threading.Event()
-        self._thread = threading.Thread(target=self._renew, name="geoseg-lock", daemon=True)
+        self._thread = threading.Thread(target=self._keep, name="geoseg-lock", daemon=True)
         self._thread.start()
 
-    def check(self) -> None:
-        """See that it is still ours.
+    def check(self, *, surely: bool = False) -> None:
+        """See that it is still ours: the store is asked where a renewal is late.
+
+        Args:
+            surely: Ask it in any case, for what would harm the run of another one.
 
         Raises:
             OutputError: Another run has taken it, or somebody has removed it.
+            Exception: What the store raises where it cannot be asked.
         """
+        if not self._lost and (surely or abs(time.time() - self._renewed) > _LATE_SECONDS):
+            self._renew()
         if self._lost:
             raise OutputError(
                 f"{self._objects.named(LOCK)} is no longer of this run: another one has taken over, or somebody "
@@ -124,17 +136,32 @@ class Lease:
         """Take the lock away."""
         self._over.set()
         self._thread.join(_END_SECONDS)
+        if self._thread.is_alive():
+            _log.warning(
+                "%s may come back and stay for %.0f min: the store has not answered its renewal; if no run uses it, "
+                "remove that object", self._objects.named(LOCK), STALE_SECONDS / 60,
+            )  # fmt: skip
         with suppress(Exception):  # it counts no longer after a while
             if not self._lost and _ours(self._objects, self._holder):
                 self._objects.remove([LOCK])
 
-    def _renew(self) -> None:
-        while not self._over.wait(BEAT_SECONDS):
+    def _keep(self) -> None:
+        while not self._lost and not self._over.wait(BEAT_SECONDS):
             with suppress(Exception):  # out of reach: what is written next will tell
-                if not _ours(self._objects, self._holder):
-                    self._lost = True
-                    return
-                self._objects.replace(LOCK, replace(self._holder, beat=time.time()).data())
+                self._renew()
+
+    def _renew(self) -> None:
+        """Ask whose it is and, where it is ours, say that we live."""
+        asked = time.time()
+        if not _ours(self._objects, self._holder):
+            self._lost = True
+            return
+        beat = time.time()
+        self._objects.replace(LOCK, replace(self._holder, beat=beat).data())
+        now = time.time()
+        if now - self._renewed > STALE_SECONDS and now - asked > SETTLE_SECONDS:
+            self._lost = True  # time enough for another run to take it over, and for this renewal to hide that
+        self._renewed = beat
 
 
 @contextmanager

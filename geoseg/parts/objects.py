@@ -95,8 +95,7 @@ class ObjectStore:
         """See :class:`~geoseg.parts.stores.Store`."""
         self._ahead.drop(name)
         with self.errors(name):
-            self._still_ours()
-            self._ask(partial(self.replace, name, data))
+            self._ask(partial(self._put, name, data))
 
     def fetch(self, name: str) -> bytes:
         """An object as it is now; raises FileNotFoundError where there is none, else what its package raises."""
@@ -119,7 +118,7 @@ class ObjectStore:
     def await_file(self, name: str, size: int) -> None:
         """See :class:`~geoseg.parts.stores.Store`. What was put is seen at once: nothing is waited for."""
         with self.errors(name):
-            self._still_ours()
+            self._ask(self._still_ours)
             try:
                 found = self._ask(partial(self._files.info, self._path(name)))["size"]
             except FileNotFoundError:
@@ -132,13 +131,11 @@ class ObjectStore:
 
     def remove(self, names: Sequence[str]) -> None:
         """See :class:`~geoseg.parts.stores.Store`. By their names, never by a pattern or a prefix."""
-        self._still_ours()
+        if not names:
+            return
+        self._ask(partial(self._still_ours, surely=True))
         for name in names:
             self._ahead.drop(name)
-        if len(names) < 2:
-            for name in names:
-                self._drop(name)
-            return
         with ThreadPoolExecutor(min(_AT_ONCE, len(names)), "geoseg-remove") as pool:
             for _ in pool.map(self._drop, names):
                 pass
@@ -205,9 +202,13 @@ class ObjectStore:
         except FileNotFoundError:
             return
 
-    def _still_ours(self) -> None:
+    def _put(self, name: str, data: bytes) -> None:
+        self._still_ours()  # before each try: it may have been long since the first one
+        self.replace(name, data)
+
+    def _still_ours(self, *, surely: bool = False) -> None:
         if self._lease is not None:
-            self._lease.check()
+            self._lease.check(surely=surely)
 
     def _ask(self, request: Callable[[], T]) -> T:
         """A request, again after a while where the store does not answer: what runs for days meets that."""
