@@ -15,6 +15,7 @@ import numpy as np
 import pyogrio
 import pyproj
 import pytest
+import rasterio
 from affine import Affine
 from distributed import Client
 from hypothesis import HealthCheck, given, settings
@@ -23,6 +24,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from strips import rasters
 
+from geoseg.distributed.agreeing import comparable, refuse_unlike
 from geoseg.errors import (
     ClusterError,
     CorruptRasterError,
@@ -36,6 +38,8 @@ from geoseg.legend import Legend
 from geoseg.rasters import ClassRaster, write_class_raster, write_confidence_raster
 from geoseg.tiling import Window
 from geoseg.vectorization import orders, vectorize
+from geoseg.vectorization.job import open_job
+from geoseg.vectorization.settings import Settings
 
 ROWS = 16  # of a strip
 HEIGHT, WIDTH = 300, 90
@@ -53,9 +57,9 @@ def make_labels() -> NDArray[np.uint8]:
     return labels
 
 
-def save(folder: Path, labels: NDArray[np.uint8], name: str = "lc.tif", legend: Legend = LEGEND) -> Path:
-    path = folder / name
-    with write_class_raster(path, Grid(UTM, NORTH_UP, *labels.shape), legend, overwrite=True) as writer:
+def save(folder: Path, labels: NDArray[np.uint8], *, crs: str = UTM, place: Affine = NORTH_UP) -> Path:
+    path, grid = folder / "lc.tif", Grid(pyproj.CRS(crs).to_wkt(), place, *labels.shape)
+    with write_class_raster(path, grid, LEGEND, overwrite=True) as writer:
         writer.write(Window(0, 0, *labels.shape), labels)
     return path
 
@@ -399,8 +403,6 @@ def test_workers_that_would_make_other_polygons_are_refused(
 
 
 def test_a_raster_in_memory_cannot_go(raster: Path, client: Client) -> None:
-    import rasterio
-
     with rasterio.MemoryFile(raster.read_bytes(), filename="lc.tif") as memory:
         with pytest.raises(ParameterError, match="lies in the memory of this process, where no worker sees it"):
             vectorize(memory.name, raster.with_name("map.gpkg"), client=client)
@@ -447,3 +449,53 @@ def test_parts_may_lie_in_an_object_store(
 def test_a_local_run_has_no_parts(raster: Path) -> None:
     with pytest.raises(ParameterError, match="parts_folder concerns a cluster"):
         vectorize(raster, parts_folder="there")
+
+
+# Where PROJ moves points
+
+
+@pytest.fixture
+def shift(tmp_path: Path) -> Iterator[None]:
+    """A grid from DHDN to ETRS89 that only this machine has."""
+    folder = tmp_path / "proj"
+    folder.mkdir()
+    options = {"driver": "GTiff", "crs": "EPSG:4314", "transform": Affine(1, 0, 5, 0, -1, 56), "dtype": "float32"}
+    with rasterio.open(folder / "de_adv_BETA2007.tif", "w", height=9, width=11, count=2, **options) as file:
+        file.write(np.full((2, 9, 11), 3, np.float32))
+        file.update_tags(TYPE="HORIZONTAL_OFFSET", AREA_OR_POINT="Point", target_crs_epsg_code="4258")
+        for band, name in enumerate(("latitude_offset", "longitude_offset"), 1):
+            file.set_band_description(band, name)
+            file.set_band_unit(band, "arc-second")
+    before = pyproj.datadir.get_data_dir()
+    pyproj.datadir.append_data_dir(str(folder))
+    yield
+    pyproj.datadir.set_data_dir(before)
+
+
+def fingerprint(raster: Path, **choices: Any) -> dict[str, object]:
+    with open_job(raster, Settings(**choices)) as job:
+        return job.fingerprint()
+
+
+def test_a_worker_with_a_grid_that_others_lack_is_refused(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    raster = save(tmp_path, make_labels(), crs="EPSG:31467", place=Affine(10, 0, 3.5e6, 0, -10, 5.5e6))
+    without = fingerprint(raster, to_crs="EPSG:4326")
+    request.getfixturevalue("shift")
+    found = fingerprint(raster, to_crs="EPSG:4326")
+    for mixable in ((), orders.MIXABLE):
+        with pytest.raises(ClusterError, match=r"DHDN to WGS 84 \(4\).* is \[.*and not null; let all see the same"):
+            refuse_unlike("tcp://a", comparable(found, mixable), comparable(without, mixable), orders.MIXABLE, "it")
+
+
+def test_another_proj_is_named_and_may_be_allowed(raster: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ours = fingerprint(raster, to_crs="EPSG:3857")
+    monkeypatch.setattr(pyproj, "proj_version_str", "0.1")
+    monkeypatch.setattr(pyproj.CRS, "to_wkt", lambda *_, **__: "of another database")
+    theirs = fingerprint(raster, to_crs="EPSG:3857")
+    assert {name for name in ours if ours[name] != theirs[name]} == {"proj"}
+    refuse_unlike("a", comparable(theirs, orders.MIXABLE), comparable(ours, orders.MIXABLE), orders.MIXABLE, "it")
+
+
+def test_without_another_crs_proj_does_not_matter(raster: Path) -> None:
+    found = fingerprint(raster)
+    assert [found[name] for name in ("to_crs", "proj", "operations")] == [None, None, None]

@@ -23,7 +23,7 @@ from geoseg.vectorization.companions import open_companion
 from geoseg.vectorization.describing import Describer
 from geoseg.vectorization.passes import Passes
 from geoseg.vectorization.plan import Plan, make_plan, parse_crs
-from geoseg.vectorization.reprojection import Reprojection
+from geoseg.vectorization.reprojection import Reprojection, operations
 from geoseg.vectorization.settings import Settings, find_class
 from geoseg.vectorization.strips import label_strips
 
@@ -106,8 +106,9 @@ class Job:
             "simplify_method": settings.simplify_method if settings.simplify else None,
             "smooth": settings.smooth,
             "max_vertices": settings.max_vertices,
-            "to_crs": None if self.crs is None else self.crs.to_wkt(),
+            "to_crs": None if self.crs is None else self.crs.srs,  # its WKT is another with another PROJ
             "proj": None if self.crs is None else pyproj.proj_version_str,
+            "operations": None if self.crs is None else operations(self.source.grid, self.crs),
         })  # fmt: skip
 
     def _minima(self) -> object:

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import math
+import threading
+import warnings
 
 import numpy as np
 import pyproj
 from numpy.typing import NDArray
+from pyproj.transformer import TransformerGroup
 
 from geoseg.errors import ParameterError
 from geoseg.grids import Grid
 
 Points = NDArray[np.float64]
+
+# Filters of warnings are those of the process, and workers may be threads of one.
+_QUIET = threading.Lock()
 
 # Points on a side of the lattice that stands for a raster, and halvings of its steps: 2**20 pixels are torn apart.
 _LATTICE, _HALVINGS = 33, 20
@@ -78,6 +84,21 @@ class Reprojection:
             far, far_moved = np.where(first, middle, far), np.where(first, moved, far_moved)
         left = _lengths(near_moved, far_moved)
         return bool((np.isfinite(left) & (left > whole / 2)).any())
+
+
+def operations(grid: Grid, crs: pyproj.CRS) -> dict[str, list[str]]:
+    """Definitions of all that PROJ may do here to move points from a grid into ``crs``, by description.
+
+    It takes the most accurate operation that it has the grids for, so the same PROJ moves points elsewhere, by metres,
+    where another grid of a datum is installed or is to be had from the network.
+    """
+    found: dict[str, list[str]] = {}
+    with _QUIET, warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of grids that are missing
+        group = TransformerGroup(pyproj.CRS(grid.crs_wkt), crs, always_xy=True)
+    for transformer in group.transformers:
+        found.setdefault(transformer.description, []).append(transformer.definition)
+    return found
 
 
 def _turn(crs: pyproj.CRS) -> float:
