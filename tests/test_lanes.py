@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections import Counter, deque
@@ -305,6 +306,22 @@ def test_small_scenes_are_computed_at_once_and_their_maps_are_those_of_one_proce
                 np.testing.assert_array_equal(ours.read(), theirs.read())
                 assert ours.tags()["GEOSEG_SEAMS"] == theirs.tags()["GEOSEG_SEAMS"]
     assert not list((folder / "there").glob("*.parts"))
+
+
+def test_scenes_are_cut_for_their_share_of_the_workers_and_the_last_for_all(
+    folder: Path, client: Client, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(steps, "STEP_PIXELS", 1)
+    (folder / "scenes" / "05.tif").unlink()
+    with caplog.at_level(logging.INFO, "geoseg"):
+        assert [outcome.error for outcome in mapped(folder, "there", client=client)] == [None] * 11
+    plans = {
+        record.threadName[-6:]: record.getMessage().partition(";")[0]
+        for record in caplog.records
+        if record.threadName and " of the tiles are " in record.getMessage()
+    }
+    whole = {f"{number:02}.tif": "1 region for 1 of 2 workers" for number in range(11) if number != 5}
+    assert plans == whole | {"11.tif": "2 regions for 2 workers"}
 
 
 def test_with_the_cluster_all_scenes_end(folder: Path, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:

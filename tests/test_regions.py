@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from geoseg.distributed import Cluster
 from geoseg.inference import steps
+from geoseg.inference.clustered import Clustered
 from geoseg.inference.regions import MOST_TWICE, plan_regions
 from geoseg.inference.steps import plan_steps
+from geoseg.threads import Stopwatch
 from geoseg.tiling import TileGrid, Window
 
 
@@ -80,3 +85,39 @@ def test_nothing_is_given_out_where_nothing_is_missing() -> None:
     windows = planned(grid)
     found = plan_regions(grid, windows, set(windows), 4)
     assert (found.steps, found.tiles, found.twice) == ((), 0, 0)
+
+
+def on(cluster: Cluster, *, own: bool, claim: Any = None) -> Clustered:
+    """What gives work to a crew of one worker that is never asked for it."""
+    crew: Any = SimpleNamespace(cluster=cluster, own=own, workers=lambda: {"w0"})
+    return Clustered(crew, claim=claim)
+
+
+def test_to_the_only_worker_of_our_own_each_area_is_one_region() -> None:
+    grid = TileGrid(40_000, 3_000, 512, 128)
+    windows = planned(grid)
+    job, run = SimpleNamespace(grid=grid, steps=windows), SimpleNamespace(done={windows[3]})
+    areas = (windows[:3], windows[4:])
+    plans: Any = {
+        name: on(cluster, own=own)._plan(job, run, 1)  # type: ignore[arg-type]
+        for name, cluster, own in (
+            ("ours", Cluster(workers=1), True),
+            ("chosen", Cluster(workers=1, region_parts=2), True),
+            ("theirs", Cluster(scheduler="tcp://host:8786"), False),
+        )
+    }
+    assert plans["ours"].steps == areas
+    assert plans["ours"].twice == 0
+    assert max(map(len, plans["chosen"].steps)) == 2
+    assert plans["theirs"] == plan_regions(grid, windows, run.done, 1)
+    assert len(plans["theirs"].steps) > 2
+
+
+def test_a_scene_of_which_nothing_is_missing_lets_others_begin() -> None:
+    grid = TileGrid(2_000, 2_000, 512, 128)
+    windows, told = planned(grid), list[int]()
+    claim = SimpleNamespace(plan=told.append, settle=lambda: None)
+    job: Any = SimpleNamespace(grid=grid, steps=windows)
+    run: Any = SimpleNamespace(done=set(windows))
+    on(Cluster(workers=2), own=True, claim=claim).compute(job, run, lambda _: None, Stopwatch([]))
+    assert told == [0]

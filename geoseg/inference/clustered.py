@@ -17,7 +17,7 @@ from geoseg.inference.computing import NetworkFacts, Tell, tell_changed
 from geoseg.inference.estimating import estimate_cost
 from geoseg.inference.job import Job
 from geoseg.inference.orders import MIXABLE, Comparison, Introduction, Order, Region
-from geoseg.inference.regions import plan_regions
+from geoseg.inference.regions import Regions, plan_regions
 from geoseg.inference.settings import Settings
 from geoseg.memory import require_memory, used_memory
 from geoseg.parts import Run
@@ -72,15 +72,20 @@ class _Shared:
 class Clustered:
     """Computes on the workers of a crew; see :class:`~geoseg.inference.computing.Computing`."""
 
-    def __init__(self, crew: Crew, shared: _Shared | None = None, claim: Claim | None = None) -> None:
+    def __init__(self, crew: Crew, shared: _Shared | None = None, claim: Claim | None = None, among: int = 1) -> None:
         self.crew = crew
-        self._shared, self._claim = shared or _Shared(), claim
+        self._shared, self._claim, self._among = shared or _Shared(), claim, among
         self._posts = ExitStack()
         self._post = self._digest = ""
 
-    def beside(self, claim: Claim) -> Clustered:
-        """Another that computes on the same workers at the same time, in another thread."""
-        return Clustered(self.crew, self._shared, claim)
+    def beside(self, claim: Claim, among: int) -> Clustered:
+        """Another that computes on the same workers at the same time, in another thread.
+
+        Args:
+            claim: Its seats.
+            among: How many scenes there are for the workers, itself included: it is cut for its share of them.
+        """
+        return Clustered(self.crew, self._shared, claim, among)
 
     def prepare(self, job: Job, scenes: Files) -> NetworkFacts:
         """Let workers open the scene and load the network; where that is new to them, all of them."""
@@ -117,15 +122,11 @@ class Clustered:
 
     def _compute(self, job: Job, run: Run, tell: Tell, watch: Stopwatch) -> None:
         workers = max(1, len(self.crew.workers()))
-        plan = plan_regions(job.grid, job.steps, run.done, workers, self.crew.cluster.region_parts)
-        if not plan.steps:
-            return
+        plan = self._plan(job, run, workers)
         if self._claim is not None:
             self._claim.plan(len(plan.steps))
-        _log.info(
-            "%d regions for %d workers; %.1f %% of the tiles are computed twice",
-            len(plan.steps), workers, 100 * plan.twice / plan.tiles,
-        )  # fmt: skip
+        if not plan.steps:
+            return
         tally, mixed = Tally(), self.crew.cluster.allow_mixed
         tasks = deque(Region(run.id, steps, self._digest, mixed) for steps in plan.steps)
         for event in self.crew.perform(self._post, tasks):
@@ -138,6 +139,19 @@ class Clustered:
                 for stage, seconds in value.get("seconds", {}).items():
                     watch.seconds[stage] += seconds / workers
         tally.raise_failed(len(run.done), len(job.steps), run.store)
+
+    def _plan(self, job: Job, run: Run, workers: int) -> Regions:
+        """Cut what is missing for the scene's share of the workers."""
+        cluster, share = self.crew.cluster, -(-workers // self._among)
+        # The only worker of our own stays alone: to it another region is nothing but tiles that are computed twice.
+        size = len(job.steps) if self.crew.own and cluster.workers == 1 else None
+        plan = plan_regions(job.grid, job.steps, run.done, share, cluster.region_parts or size)
+        if plan.steps:
+            cut = f"{len(plan.steps)} region{'s' if len(plan.steps) > 1 else ''}"
+            whose = f"{share} of {workers}" if share < workers else str(workers)
+            twice = 100 * plan.twice / plan.tiles
+            _log.info("%s for %s workers; %.1f %% of the tiles are computed twice", cut, whose, twice)
+        return plan
 
     def _settle(self) -> None:
         """Other jobs may have the seat that was kept for this one."""

@@ -28,7 +28,8 @@ def abreast(clustered: Clustered, items: Sequence[tuple[str, T]], work: Work[T, 
     """Do something with each item, several at once, each in a thread of its own.
 
     The next one begins when the tasks of those before it no longer fill the workers, so that of large scenes there is
-    one or two, and of small ones as many as it takes. Leaving the generator early ends all of them.
+    one or two, and of small ones as many as it takes. Each is cut for its share of the workers, the last for all of
+    them. Leaving the generator early ends all.
 
     Args:
         clustered: The workers.
@@ -85,8 +86,8 @@ class _Lanes(Generic[T, R]):
             claim = self._crew.seats.admit(anyway=not self._open)
             if claim is None:
                 return
+            one = self._clustered.beside(claim, min(len(self._waiting), MOST))
             number, (name, item) = self._waiting.popleft()
-            one = self._clustered.beside(claim)
             thread = threading.Thread(
                 target=self._do, args=(number, item, one), name=f"{SCENE_THREAD}{name}", daemon=True
             )

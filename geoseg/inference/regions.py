@@ -42,7 +42,7 @@ def plan_regions(
         grid: The tile grid.
         steps: Of the job, in its order.
         done: Those that have parts.
-        workers: How many compute.
+        workers: For how many it is cut: those that compute, or this scene's share of them.
         size: Steps of a region; default is as above.
     """
     areas = [found for _, found in missing_areas(steps, done)]
