@@ -499,3 +499,18 @@ def test_another_proj_is_named_and_may_be_allowed(raster: Path, monkeypatch: pyt
 def test_without_another_crs_proj_does_not_matter(raster: Path) -> None:
     found = fingerprint(raster)
     assert [found[name] for name in ("to_crs", "proj", "operations")] == [None, None, None]
+
+
+# What is asked of this machine
+
+
+def test_workers_that_share_the_cores_share_the_memory(raster: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of them together need what each of them asks for by itself, with its share of the cores."""
+    asked: list[int] = []
+    monkeypatch.setattr("geoseg.vectorization.job.require_memory", lambda needed, *_: asked.append(needed))
+    monkeypatch.setattr("geoseg.vectorization.job.cores", lambda: 8)
+    for threads, processes in ((None, 4), (2, 1), (None, 100), (1, 1), (8, 4), (8, 1)):
+        with open_job(raster, Settings(threads=threads)) as job:
+            job.require_memory(processes)
+    shared, one, crowded, single, chosen, alone = asked
+    assert (shared, crowded, chosen) == (4 * one, 100 * single, 4 * alone)

@@ -17,6 +17,7 @@ from geoseg.memory import require_memory
 from geoseg.polygons.filling import fill_holes
 from geoseg.polygons.merging import merge_small
 from geoseg.polygons.survey_bands import Strips
+from geoseg.processors import cores
 from geoseg.rasters import ClassRaster, ConfidenceRaster, open_class_raster, read_legend
 from geoseg.tiling import Window
 from geoseg.vectorization.companions import open_companion
@@ -78,11 +79,12 @@ class Job:
         Raises:
             ResourceError: There is not.
         """
-        width, plan = self.source.grid.width, self.plan
-        fewer = "fewer threads" if processes == 1 else "fewer workers"
+        width, rows = self.source.grid.width, self.plan.rows
+        threads = self.settings.threads or max(1, cores() // processes)  # processes share the machine
+        fewer = "fewer threads" if processes == 1 else "fewer workers or threads"
         require_memory(
-            processes * width * plan.rows * (plan.threads + 2) * _BYTES_PER_PIXEL,
-            f"vectorizing strips of {plan.rows}×{width} pixels{f' in {processes} workers' if processes > 1 else ''}",
+            processes * width * rows * (threads + 2) * _BYTES_PER_PIXEL,
+            f"vectorizing strips of {rows}×{width} pixels{f' in {processes} workers' if processes > 1 else ''}",
             f"close other programs, or give {fewer}",
         )
 
