@@ -119,6 +119,16 @@ def test_of_many_scenes_as_many_are_under_way_as_fill_the_workers(benchmarks: An
     assert few.busy == pytest.approx(paper.MOST * few.counts.regions / 10_000)
 
 
+def test_of_many_scenes_each_is_cut_for_its_share_of_the_workers(benchmarks: Any, rates: Any) -> None:
+    paper, plans = benchmarks("scaling.paper"), benchmarks("scaling.plans")
+    country = paper.Country(area=90_000.0, workers=128)
+    many, two, one = (paper.bill(country, rates, paper.Way("", 20_000, n, 1)).counts for n in (6000, 2, 1))
+    for found, share in ((many, 2), (two, 64), (one, 128)):
+        cut = plans.count(20_000, 20_000, share)
+        assert (found.twice, found.regions, found.workers) == (cut.twice, cut.regions, 128)
+    assert many.share_twice <= 0.05 < two.share_twice
+
+
 def test_at_its_limit_a_resource_is_as_busy_as_the_workers(benchmarks: Any, rates: Any) -> None:
     """At so many workers, each of them with tiles all the time, it takes what they take."""
     paper = benchmarks("scaling.paper")

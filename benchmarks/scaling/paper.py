@@ -168,15 +168,19 @@ def ways(country: Country) -> list[Way]:
     return [
         Way("one mosaic, one client", math.ceil(math.sqrt(country.pixels)), 1, 1),
         Way("sheets of 10 km, one client", sheet, sheets, 1),
-        Way("the same, `--region-parts 5`", sheet, sheets, 1, 5),
         Way(f"mosaics of 100 km, {few} clients", block, blocks, few),
         Way(f"sheets of 10 km, {many} clients", sheet, sheets, many),
     ]
 
 
 def bill(country: Country, rates: Rates, way: Way) -> Bill:
-    """What a way takes; see docs/scale-out.md for the formulae in words."""
-    counts = count(way.side, way.side, max(1, country.workers // way.clients), way.region_parts)
+    """What a way takes; see docs/scale-out.md for the formulae in words.
+
+    Of many scenes each is cut for its share of the workers, as long as there are as many as may be open at once: that
+    the last ones of a list are cut for more of them is left out.
+    """
+    workers = max(1, country.workers // way.clients)
+    counts = count(way.side, way.side, workers, way.region_parts, among=min(way.each, MOST))
     pixels, parts, tasks = way.side**2 / 1e6, counts.parts, counts.regions
     computed = counts.tiles + counts.twice
     busy = _busy(way, counts)

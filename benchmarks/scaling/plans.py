@@ -46,12 +46,13 @@ class Counts:
 
 
 def count(
-    height: int, width: int, workers: int, region_parts: int | None = None, *, tile: int = TILE, overlap: int = OVERLAP
-) -> Counts:
-    """What the regions of a scene come to on so many workers; the default ones, or those of so many parts."""
+    height: int, width: int, workers: int, region_parts: int | None = None, *, among: int = 1, tile: int = TILE,
+    overlap: int = OVERLAP,
+) -> Counts:  # fmt: skip
+    """What the regions of a scene come to, of ``among`` on so many workers; the default ones, or of so many parts."""
     grid = TileGrid(height, width, tile, overlap)
     steps = plan_steps(grid, Window(0, 0, height, width), CLASSES)
-    plan = plan_regions(grid, steps, frozenset(), workers, region_parts)
+    plan = plan_regions(grid, steps, frozenset(), -(-workers // among), region_parts)  # as geoseg.inference.clustered
     tiles = [_tiles(grid, region) for region in plan.steps]
     return Counts(plan.tiles, plan.twice, len(steps), len(tiles), longest(tiles, workers), workers)
 
