@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
@@ -12,9 +11,10 @@ from pathlib import Path
 from geoseg import __version__
 from geoseg.blending.stored import Stored
 from geoseg.config import ModelSpec
-from geoseg.errors import ModelError, ParameterError, RasterError
+from geoseg.errors import ModelError, ParameterError
 from geoseg.grids import Grid
 from geoseg.inference.checks import check_bands, scaled_stats, warn_if_unlike_training
+from geoseg.inference.fitting import tile_grid, wanted_gsd
 from geoseg.inference.outputs import Outputs, plan_outputs, stored_planes
 from geoseg.inference.parts_sink import LABELS
 from geoseg.inference.scaling import scaled
@@ -23,16 +23,10 @@ from geoseg.inference.settings import Settings
 from geoseg.inference.steps import plan_steps
 from geoseg.legend import Legend
 from geoseg.models import file_hash, read_spec, resolve_model
-from geoseg.models.tiles import default_overlap, default_tile_size
 from geoseg.normalization import BandStats
 from geoseg.rasters import Scene, open_mosaic, open_scene, refuse_inputs, resampled
 from geoseg.refinement import Crf, held_rows, read_refinement
 from geoseg.tiling import TileGrid, Window
-
-_log = logging.getLogger("geoseg")
-
-# With --gsd auto a scene is read as it is where its pixels are this near to the model's.
-_SAME_GSD = 1.15
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,14 +217,14 @@ def plan_job(scene: Scene, models: tuple[ModelFile, ...], outputs: Outputs, sett
     with ExitStack() as stack:
         check_bands(scene, spec)
         stats = tuple(scaled_stats(m.spec, settings.value_range) for m in models)
-        gsd = _wanted_gsd(scene, spec, settings)
+        gsd = wanted_gsd(scene, spec, settings)
         source = scene if gsd is None else stack.enter_context(resampled(scene, gsd))
         sample = source.sample()
         warn_if_unlike_training(source, sample, spec, settings.value_range)
         selection = select(
             scene.grid, aoi=settings.aoi, bbox=settings.bbox, bbox_crs=settings.bbox_crs, window=settings.window
         )
-        grid = _tile_grid(source, models, settings)
+        grid = tile_grid(source, [m.spec for m in models], settings)
         area = scaled(selection.window, scene.grid, source.grid)
         planes = len(spec.classes) + (settings.mc_samples > 0)
         refine = settings.refine and read_refinement(settings.refine)
@@ -245,59 +239,3 @@ def plan_job(scene: Scene, models: tuple[ModelFile, ...], outputs: Outputs, sett
 def _open(scenes: Sequence[str | Path], settings: Settings) -> AbstractContextManager[Scene]:
     """One scene, or many files as one."""
     return open_scene(scenes[0], settings.bands) if len(scenes) == 1 else open_mosaic(scenes, settings.bands)
-
-
-def _wanted_gsd(scene: Scene, spec: ModelSpec, settings: Settings) -> float | None:
-    """The pixel size to resample to, if any.
-
-    Raises:
-        RasterError: The scene's own is not known.
-        ParameterError: The model's own is not known.
-    """
-    if settings.gsd == "native":
-        return None
-    own = scene.grid.ground_sample_distance()
-    if own is None:
-        raise RasterError(f"{scene.name} has no known pixel size, so it cannot be resampled; leave --gsd out")
-    if settings.gsd != "auto":
-        return float(settings.gsd)
-    if spec.gsd is None:
-        raise ParameterError(f"model {spec.name!r} does not say its pixel size; give one, e.g. --gsd 0.3")
-    if 1 / _SAME_GSD <= own / spec.gsd <= _SAME_GSD:
-        return None
-    _log.info("%s is read at the model's %.3g m instead of its own %.3g m", scene.name, spec.gsd, own)
-    return spec.gsd
-
-
-def _tile_grid(source: Scene, models: Sequence[ModelFile], settings: Settings) -> TileGrid:
-    """The tile grid of a scene for its models.
-
-    Raises:
-        ParameterError: A tile size that a network cannot take (names the nearest that it can), or an overlap that does
-            not fit it.
-    """
-    size = max(_tile_size(m.spec, settings.tile_size) for m in models)
-    if settings.tile_size is None:  # else each has been asked
-        for model in models:
-            _tile_size(model.spec, size)
-    usual = max(default_overlap(m.spec, size) for m in models)
-    overlap = usual if settings.overlap is None else settings.overlap
-    return TileGrid(source.grid.height, source.grid.width, size, overlap, models[0].spec.surroundings)
-
-
-def _tile_size(spec: ModelSpec, wanted: int | None) -> int:
-    multiple = spec.stride_multiple
-    if wanted is None:
-        return default_tile_size(spec)
-    if wanted < 1 or wanted % multiple:
-        below, above = wanted // multiple * multiple, max(1, -(-wanted // multiple)) * multiple
-        nearest = f"{below} or {above}" if below > 0 else f"{above}"
-        raise ParameterError(
-            f"tile size {wanted} is not a multiple of {multiple}, as {spec.name!r} needs; give {nearest}"
-        )
-    if wanted < spec.tile_size:
-        _log.warning(
-            "tile size %d is smaller than the %d px that model %r was trained on: the map may suffer",
-            wanted, spec.tile_size, spec.name,
-        )  # fmt: skip
-    return wanted
