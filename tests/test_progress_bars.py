@@ -68,6 +68,38 @@ def test_scenes_at_once_share_a_bar_that_counts_all_that_were_begun(
     assert [text.partition(":")[0] for text in caplog.messages] == ["b.tif", "a.tif", "c.tif"]
 
 
+def test_what_an_earlier_run_left_does_not_count_as_speed(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal, clock = a_terminal(monkeypatch), Clock()
+    bars, mega = ProgressBars(clock), 1_000_000
+    with bars.open("a.tif") as a, bars.open("b.tif") as b:
+        a(0, 100 * mega)
+        began = clock.now
+        b(80 * mega, 100 * mega)
+        b(80 * mega, 100 * mega)
+        a(20 * mega, 100 * mega)
+        rate = 20 / (clock.now - began)
+        assert f"] 50 %  {rate:.2f} Mpx/s" in last(terminal)
+
+
+def test_what_a_scene_that_failed_lacks_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal, bars = a_terminal(monkeypatch), ProgressBars(Clock())
+
+    def fail() -> None:
+        with bars.open("b.tif") as b:
+            b(10, 100)
+            raise RasterError("no")
+
+    with bars.open("a.tif") as a:
+        a(0, 90)
+        with pytest.raises(RasterError):
+            fail()
+        a(40, 90)
+        assert last(terminal).startswith("1 scene [")
+        assert "50 %" in last(terminal)
+        a(90, 90)
+        assert "100 %" in last(terminal)
+
+
 def test_a_scene_that_fails_is_not_said_to_be_finished(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

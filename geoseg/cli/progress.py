@@ -51,6 +51,11 @@ class ProgressBar:
         else:
             log.info("%s %s", self.label, self._figures(now, done, total))
 
+    def found(self, pixels: int) -> None:
+        """Some of the pixels that are told of from now on were finished before: they say nothing about the rate."""
+        if self._first is not None:
+            self._first = (self._first[0], self._first[1] + pixels)
+
     def note(self, done: int) -> float:
         """Show nothing yet; gives the time."""
         now = self._clock()
@@ -114,6 +119,8 @@ class ProgressBars:
 
         def tell(done: int, total: int) -> None:
             with self._lock:
+                if self._all is not None and key not in self._far:
+                    self._all.found(done)
                 self._far[key] = (done, total)
                 self._show(bar, done, total)
 
@@ -126,6 +133,8 @@ class ProgressBars:
         finally:
             with self._lock:
                 self._under_way -= 1
+                if not finished and key in self._far:  # the rest of it will never be done
+                    self._far[key] = (self._far[key][0],) * 2
                 bar.close(finished=finished)
 
     def _show(self, bar: ProgressBar, done: int, total: int) -> None:
