@@ -514,3 +514,9 @@ def test_workers_that_share_the_cores_share_the_memory(raster: Path, monkeypatch
             job.require_memory(processes)
     shared, one, crowded, single, chosen, alone = asked
     assert (shared, crowded, chosen) == (4 * one, 100 * single, 4 * alone)
+
+
+def test_numbers_of_numpy_are_numbers(raster: Path, client: Client) -> None:
+    numbers = {"min_area": {"Water": np.float32(700), "*": np.float64(300)}, "fill_holes": np.float32(500)}
+    others = {"simplify": np.int64(20), "smooth": np.int8(1), "max_vertices": np.int64(1000), "threads": np.int64(2)}
+    both(raster, client, strip_height=np.int64(ROWS), **numbers, **others)

@@ -8,6 +8,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, TypedDict
 
+import numpy as np
+
 from geoseg.choices import Simplification
 from geoseg.errors import ParameterError
 from geoseg.legend import Legend
@@ -87,6 +89,8 @@ class Settings:
     parts_folder: str | Path | None = None
 
     def __post_init__(self) -> None:
+        for field in fields(self):  # NumPy's numbers are no JSON, which parts are named and described by
+            object.__setattr__(self, field.name, _plain(getattr(self, field.name)))
         minima = self.min_area.items() if isinstance(self.min_area, Mapping) else [("all classes", self.min_area)]
         for key, value in minima:
             _require_size(f"min_area of {key}", value)
@@ -138,6 +142,13 @@ def find_class(legend: Legend, key: ClassKey) -> int:
         return matching[0]
     known = ", ".join(f"{c.name} ({c.id})" for c in legend)
     raise ParameterError(f"the legend has no class {str(key)!r}; it has {known}")
+
+
+def _plain(value: Any) -> Any:
+    """NumPy's scalars as Python's, alone or as values of a mapping; all else as it is."""
+    if isinstance(value, Mapping):
+        return {key: _plain(inner) for key, inner in value.items()}
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def _require_size(name: str, value: float) -> None:
