@@ -23,7 +23,7 @@ from geoseg.errors import OutputError, ParameterError, StoreError
 from geoseg.parts import join_run, leases, open_run
 from geoseg.parts import objects as store_objects
 from geoseg.parts.ahead import AHEAD, ReadAhead
-from geoseg.parts.stores import inside, is_url
+from geoseg.parts.stores import inside, is_url, was_url
 from geoseg.tiling import Window
 
 WINDOWS = [Window(row, 0, 10, 20) for row in range(0, 80, 10)]
@@ -513,6 +513,8 @@ def test_a_package_that_is_absent_is_named(tmp_path: Path, monkeypatch: pytest.M
 def test_names() -> None:
     assert is_url("s3://bucket")
     assert not any(map(is_url, ("C:/maps", "C://maps", "maps", "/maps/s3", Path("maps"))))
+    assert all(map(was_url, ("s3://bucket", "simplecache::s3://bucket", Path("s3://bucket"))))
+    assert not any(map(was_url, ("C:/maps", "maps", "/maps/s3", Path("maps"))))
     assert inside("s3://bucket/a/", "map.tif.parts") == "s3://bucket/a/map.tif.parts"
     assert inside(Path("a"), "b") == str(Path("a/b"))
     with pytest.raises(ParameterError, match="has no name"):

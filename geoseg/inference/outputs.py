@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ from geoseg.blending.stored import Stored
 from geoseg.errors import ParameterError
 from geoseg.inference.settings import Settings
 from geoseg.legend import Legend
-from geoseg.parts import inside
+from geoseg.parts import inside, was_url
 from geoseg.rasters import CONFIDENCE_SUFFIX, LABELS_SUFFIX
 
 PARTS_SUFFIX = ".parts"
@@ -21,9 +20,6 @@ ATTENTION_SUFFIX = "_attention"
 
 # File systems take names of 255 bytes, and temporaries and sidecars have suffixes of up to 35.
 _NAME_BYTES = 220
-
-# As a Path a URL has one slash.
-_STORE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/|/vsi")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +69,7 @@ def plan_outputs(scenes: Sequence[str | Path], output: str | Path | None, settin
     labels = default_output(scenes[0]) if output is None else Path(output)
     if output is not None and len(scenes) == 1 and labels.is_dir():
         labels = labels / default_output(scenes[0]).name
-    if _STORE.match(str(labels)) and not labels.parent.is_dir():
+    if (was_url(labels) or str(labels).startswith("/vsi")) and not labels.parent.is_dir():
         raise ParameterError(
             f"output {output} lies in an object store, and maps are written to a disk; give a path and copy the map. "
             "Its parts may lie there: --parts-folder (parts_folder)"

@@ -23,7 +23,7 @@ from geoseg.parts.folders import (
 from geoseg.tiling import Window
 
 # At least two characters: one is a drive of Windows. Chains such as simplecache::s3:// too, to be refused.
-_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.:-]+://")
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.:-]+:/(?P<slash>/)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +92,12 @@ class Store(Protocol):
 
 def is_url(place: str | Path) -> bool:
     """Whether a place is one of an object store, and not a folder."""
+    found = _URL.match(str(place))
+    return found is not None and found["slash"] is not None
+
+
+def was_url(place: str | Path) -> bool:
+    """Whether a place is a URL, or was one before it became a path, in which two slashes are one."""
     return _URL.match(str(place)) is not None
 
 
