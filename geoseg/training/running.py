@@ -122,13 +122,28 @@ def build_trainer(
             deterministic=deterministic,
             benchmark=accelerator == "gpu" and not deterministic,
             use_distributed_sampler=False,
-            sync_batchnorm=several and accelerator == "gpu",
             default_root_dir=str(folder),
-            plugins=[SafeCheckpoints()],
+            plugins=plugins_of(accelerator, count),
             enable_checkpointing=False,
             enable_progress_bar=False,
             enable_model_summary=False,
         )
+
+
+def plugins_of(accelerator: Accelerator, devices: int) -> list[Any]:
+    """What takes the place of Lightning's own parts.
+
+    Processes on CPUs normalise by their own chips each: torch's statistics over several processes want GPUs.
+
+    Args:
+        accelerator: What the training runs on.
+        devices: How many of them.
+    """
+    if devices == 1 or accelerator != "gpu":
+        return [SafeCheckpoints()]
+    from geoseg.training.syncing import KeptSync  # timm comes with it
+
+    return [SafeCheckpoints(), KeptSync()]
 
 
 class Epochs:

@@ -13,13 +13,14 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from geoseg.config.training import TrainingConfig
 from geoseg.errors import ParameterError
 from geoseg.training.optimizers import encoder_of
 
 
-def renewable(network: nn.Module, config: TrainingConfig) -> list[nn.BatchNorm2d]:
+def renewable(network: nn.Module, config: TrainingConfig) -> list[_BatchNorm]:
     """The batch normalisations whose statistics are to be computed anew; none where the settings do not ask for it.
 
     Those of an encoder that was frozen to the end are not among them: they are part of what it has learned.
@@ -36,7 +37,7 @@ def renewable(network: nn.Module, config: TrainingConfig) -> list[nn.BatchNorm2d
     frozen: Collection[nn.Module] = ()
     if config.model.freeze_encoder < 0 or config.model.freeze_encoder >= config.trainer.epochs:
         frozen = set(encoder_of(network).modules())
-    norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d) and m.running_mean is not None]
+    norms = [m for m in network.modules() if isinstance(m, _BatchNorm) and m.running_mean is not None]
     found = [norm for norm in norms if norm not in frozen]
     if not found:
         raise ParameterError(
@@ -46,7 +47,7 @@ def renewable(network: nn.Module, config: TrainingConfig) -> list[nn.BatchNorm2d
     return found
 
 
-def renew_statistics(network: nn.Module, norms: Sequence[nn.BatchNorm2d], images: Iterable[torch.Tensor]) -> None:
+def renew_statistics(network: nn.Module, norms: Sequence[_BatchNorm], images: Iterable[torch.Tensor]) -> None:
     """Let batch normalisations have mean and variance of what comes to them, over all pixels of all images alike.
 
     While these images pass, each of them normalises by its batch, as in training; all else, dropout included, is as in
@@ -88,9 +89,9 @@ class _Moments:
     squares: torch.Tensor | None = None
 
     def add(self, values: torch.Tensor) -> None:
-        """Take in (B, C, H, W)."""
-        own = values.numel() // values.shape[1]
-        variance, mean = (t.cpu().double() for t in torch.var_mean(values.float(), (0, 2, 3), correction=0))
+        """Take in (B, C, ...)."""
+        own, but_channels = values.numel() // values.shape[1], (0, *range(2, values.ndim))
+        variance, mean = (t.cpu().double() for t in torch.var_mean(values.float(), but_channels, correction=0))
         if self.mean is None or self.squares is None:
             self.count, self.mean, self.squares = own, mean, variance * own
             return
@@ -99,7 +100,7 @@ class _Moments:
         self.mean = self.mean + apart * (own / total)
         self.count = total
 
-    def give(self, norm: nn.BatchNorm2d) -> None:
+    def give(self, norm: _BatchNorm) -> None:
         """Put mean and variance, of a sample as torch has it, where the normalisation keeps them."""
         if self.mean is None or self.squares is None or norm.running_mean is None or norm.running_var is None:
             return  # nothing came by
