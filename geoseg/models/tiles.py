@@ -9,7 +9,7 @@ from geoseg.config import ModelSpec
 
 DEFAULT_TILE_SIZE = 512
 
-# Overlaps are whole numbers of so manieth parts of a tile.
+# Overlaps are whole multiples of a sixteenth of a tile.
 _STEPS = 16
 
 
