@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,7 @@ from geoseg.errors import (
 )
 from geoseg.grids import Grid
 from geoseg.legend import Legend
+from geoseg.parts import Run
 from geoseg.rasters import ClassRaster, write_class_raster, write_confidence_raster
 from geoseg.tiling import Window
 from geoseg.vectorization import orders, vectorize
@@ -520,3 +521,59 @@ def test_numbers_of_numpy_are_numbers(raster: Path, client: Client) -> None:
     numbers = {"min_area": {"Water": np.float32(700), "*": np.float64(300)}, "fill_holes": np.float32(500)}
     others = {"simplify": np.int64(20), "smooth": np.int8(1), "max_vertices": np.int64(1000), "threads": np.int64(2)}
     both(raster, client, strip_height=np.int64(ROWS), **numbers, **others)
+
+
+# Labels of an older run
+
+
+@pytest.mark.parametrize("below", [None, "there"])
+def test_labels_that_an_older_run_left_are_told_of_or_removed(
+    raster: Path, client: Client, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, below: str | None
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OutputError("the disk is full")
+
+    beside = raster.with_name("map.gpkg.labels.parts")
+    place = beside if below is None else raster.with_name(below) / beside.name
+    place.parent.mkdir(exist_ok=True)
+    choices = {} if below is None else {"parts_folder": place.parent}
+    monkeypatch.setattr(orders, "write_arrays", full)
+    with pytest.raises(OutputError, match="the disk is full"):
+        run(raster, client, min_area=700.0, **choices)
+    monkeypatch.undo()
+    left = sorted(place.glob("*.tif"))
+    assert left
+    with caplog.at_level(logging.WARNING, "geoseg"):
+        run(raster, client, **choices)
+    assert f"{place} holds labels that a run with --min-area or --fill-holes left" in caplog.text
+    assert sorted(place.glob("*.tif")) == left
+    run(raster, client, resume=False, overwrite=True, **choices)
+    assert not place.exists()
+    assert not beside.exists()
+
+
+# Reading ahead
+
+
+def test_strips_that_are_there_are_foreseen_once_and_in_order(
+    raster: Path, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps = list(range(0, HEIGHT, ROWS))
+    assert stopped(raster, client, share=0.999) == len(steps)
+    told, foresee, content = list[list[Window]](), Run.foresee, Run.content
+
+    def foreseen(self: Run, windows: Iterable[Window]) -> None:
+        told.append(list(windows))
+        foresee(self, told[-1])
+
+    def read(self: Run, window: Window) -> bytes:
+        assert window in told[-1]
+        return content(self, window)
+
+    monkeypatch.setattr(Run, "foresee", foreseen)
+    monkeypatch.setattr(Run, "content", read)
+    run(raster, client)
+    assert [[window.row_off for window in group] for group in told] == [steps]
+    told.clear()
+    run(raster, client, overwrite=True)
+    assert [window.row_off for group in told for window in group] == steps

@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from itertools import islice
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from itertools import islice, takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,14 +16,14 @@ from geoseg.distributed import Cluster, open_crew
 from geoseg.distributed.agreeing import comparable, digest, introductions, refuse_unlike
 from geoseg.distributed.failing import Tally, told_part
 from geoseg.errors import ParameterError
-from geoseg.parts import Run, open_run, read_arrays
+from geoseg.parts import Run, is_begun, open_run, read_arrays
 from geoseg.polygons.survey_bands import restrip
 from geoseg.tiling import Progress, Window
 from geoseg.vectorization.job import Job
 from geoseg.vectorization.orders import LABELS, MIXABLE, Filtered, Introduction, Order, Region, neighbours
 from geoseg.vectorization.packing import unpack
 from geoseg.vectorization.passes import Passes
-from geoseg.vectorization.places import parts_places
+from geoseg.vectorization.places import PartsPlace, parts_places
 from geoseg.vectorization.tracing import TracedStrip
 
 if TYPE_CHECKING:  # Dask comes with it
@@ -79,13 +79,34 @@ def open_clustered(
         run = stack.enter_context(strips)
         runs = [run]
         if job.surveys:
-            wanted = job.labels_fingerprint()
-            filtered = open_run(labels.folder, wanted, (LABELS,), resume=resume, elsewhere=labels.elsewhere)
-            runs.append(stack.enter_context(filtered))
+            runs.append(stack.enter_context(_open_labels(job, labels, resume)))
+        else:
+            _clear_labels(job, labels, resume)
         stack.enter_context(_interruptible(run))
         yield _Tracing(crew, post, agreed, job, runs, progress)
         for done in reversed(runs):
             done.finish()
+
+
+def _open_labels(job: Job, place: PartsPlace, resume: bool) -> AbstractContextManager[Run]:
+    """The run of the filtered labels."""
+    wanted = job.labels_fingerprint()
+    return open_run(place.folder, wanted, (LABELS,), resume=resume, elsewhere=place.elsewhere)
+
+
+def _clear_labels(job: Job, place: PartsPlace, resume: bool) -> None:
+    """Remove, or tell of, labels that an older run has filtered and that this one does not need."""
+    if not any(is_begun(where) for where in {str(place.folder), place.everywhere}):
+        return
+    if resume:
+        _log.warning(
+            "%s holds labels that a run with --min-area or --fill-holes left, and this one does not use them; "
+            "--no-resume (resume=False) removes them",
+            place.everywhere,
+        )
+    else:
+        with _open_labels(job, place, resume):
+            pass  # it starts over, and leaves nothing where no part was made
 
 
 def _agree(crew: Crew, post: str, fingerprint: dict[str, object]) -> str:
@@ -177,10 +198,14 @@ class _Tracing:
 
     def _ready(self, steps: Sequence[Window]) -> Callable[[], Iterator[TracedStrip]]:
         """Gives the next strips as long as they are there."""
-        waiting = deque(steps)
+        waiting, coming = deque(steps), deque[Window]()
 
         def ready() -> Iterator[TracedStrip]:
             while waiting and waiting[0] in self._run.done:
+                if not coming:  # what is under way is forgotten when more is foreseen
+                    coming.extend(takewhile(lambda step: step in self._run.done, waiting))
+                    self._run.foresee(coming)
+                coming.popleft()
                 yield unpack(read_arrays(self._run, waiting.popleft()))
 
         return ready
