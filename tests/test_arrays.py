@@ -280,6 +280,18 @@ def test_the_variables_of_a_dataset_are_bands(tmp_path: Path, rgb: Path) -> None
     assert np.array_equal(mapped(xr.Dataset(parts), rgb), expected)
 
 
+def test_coordinates_of_what_the_map_has_not_are_left_out(tmp_path: Path, model: Path) -> None:
+    scene = write_scene(tmp_path / "s.tif", values_of(45, 58), nodata=0)
+    dem = opened(scene, y=20, x=20)[0].drop_vars("band")
+    days = {"time": np.array(["2024-06-01", "2024-06-03"], "datetime64[ns]"), "orbit": ("time", [22, 65])}
+    source = xr.Dataset({"red": dem.expand_dims(time=2), "dem": dem}).assign_coords(days).assign_coords(place=7)
+    found = mapped(source, model, bands=["dem"])
+    assert found.dims == ("y", "x")
+    assert set(found.coords) == {"y", "x", "spatial_ref", "place"}
+    assert np.array_equal(found, predicted(scene, model)[0])
+    assert set(mapped(source, model, bands=["red"]).coords) == {"y", "x", "spatial_ref", "place", "time", "orbit"}
+
+
 def test_bands_of_an_array_by_name_and_number(tmp_path: Path, rgb: Path) -> None:
     values = values_of(41, 50, bands=3)
     expected = predicted(write_scene(tmp_path / "s.tif", values, nodata=0), rgb)[0]
@@ -467,6 +479,8 @@ def test_what_is_unlike_training_is_warned_of(
 
 
 PLANE = xr.DataArray(np.ones((12, 12), np.uint8), dims=("y", "x"))
+ROWS = da.ones(12, chunks=6, dtype=np.uint8)
+UNKNOWN = xr.DataArray(da.ones((12, 12), chunks=6, dtype=np.uint8)[ROWS > 0], dims=("y", "x"))
 
 
 @pytest.mark.parametrize(
@@ -493,6 +507,16 @@ PLANE = xr.DataArray(np.ones((12, 12), np.uint8), dims=("y", "x"))
         (PLANE, {"overlap": 8}, "overlap 8 does not fit tile size 8"),
         (PLANE, {"gsd": 3.0}, "has no known pixel size"),
         (PLANE, {"value_range": (3, 3)}, "value range 3,3 is empty"),
+        (PLANE, {"nodata": "x"}, "nodata is 'x', which is no number; give a number"),
+        (
+            PLANE.assign_attrs(nodata="none"),
+            {},
+            r"attribute nodata of the array is 'none', which is no number; give nodata",
+        ),
+        (PLANE.assign_attrs(_FillValue=[0]), {}, r"attribute _FillValue of the array is \[0\], which is no number"),
+        (PLANE.assign_attrs(nodata=np.array([0, 255])), {}, r"nodata of the array is array\(\[  0, 255\]\)"),
+        (PLANE.assign_attrs(crs="nonsense"), {}, r"the array has a CRS that cannot be read \(.*\.rio\.write_crs"),
+        (UNKNOWN, {}, r"chunks of unknown size along y; .*compute_chunk_sizes\(\)"),
     ],
 )
 def test_what_cannot_be_mapped_is_refused_in_one_line(

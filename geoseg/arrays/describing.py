@@ -10,7 +10,6 @@ import numpy as np
 import xarray as xr
 
 from geoseg import __version__
-from geoseg.arrays.stacks import BAND_DIMS
 from geoseg.blending.stored import FULL
 from geoseg.inference.job import Job
 from geoseg.legend import NODATA_ID, Legend
@@ -30,10 +29,11 @@ def described(
     Args:
         planes: (…, P, H, W) uint8 of NumPy or Dask, in the order of the job's planes.
         job: What was computed.
-        source: What was given: its coordinates are kept bit for bit, all but those of bands.
+        source: What was given: its coordinates are kept bit for bit, all but those of dimensions that the map has not,
+            such as that of bands.
         dims: Names of the dimensions but P.
     """
-    coords = {name: coord for name, coord in source.coords.items() if not any(dim in BAND_DIMS for dim in coord.dims)}
+    coords = {name: coord for name, coord in source.coords.items() if set(coord.dims) <= set(dims)}
     labels = xr.DataArray(planes[..., 0, :, :], coords, tuple(dims), LABELS_NAME, _label_attributes(job))
     found = {LABELS_NAME: labels}
     named = job.stored.planes(0)

@@ -5,11 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import rioxarray  # noqa: F401 - gives arrays their ``rio``
 import xarray as xr
 from affine import Affine
+from pyproj.exceptions import CRSError as ProjError
+from rasterio.errors import CRSError
 
 from geoseg.arrays.scenes import ArrayScene
 from geoseg.errors import ParameterError, RasterError
@@ -66,9 +69,11 @@ def read_stack(
         ParameterError: A band is not there.
     """
     if isinstance(source, xr.Dataset):
+        _refuse_unknown_sizes(source, "the dataset")
         members, names, spatial = _of_dataset(source)
         label = "the dataset"
     elif isinstance(source, xr.DataArray):
+        _refuse_unknown_sizes(source, "the array")
         members, names, spatial = _of_array(source)
         # xarray calls an array like its graph where nobody named it. Data that are not chunked would be read here.
         graph = None if source.chunks is None else source.data.name
@@ -79,7 +84,7 @@ def read_stack(
     chosen = _chosen(names, bands, wanted if isinstance(source, xr.Dataset) else None, label)
     picked = [members[k] for k in chosen]
     dtype = _common_dtype(picked, label)
-    stored = [_nodata(member, nodata) for member in picked]
+    stored = [_nodata(member, nodata, label) for member in picked]
     samples = [stored_nodata(value, member.dtype) for value, member in zip(stored, picked, strict=True)]
     if empty := [dim for dim, size in source.sizes.items() if not size and dim not in spatial]:
         raise RasterError(f"dimension {str(empty[0])!r} of {label} is empty: no scene")
@@ -184,16 +189,48 @@ def _common_dtype(members: Sequence[xr.DataArray], label: str) -> str:
     return common
 
 
-def _nodata(member: xr.DataArray, given: float | None) -> float | None:
+def _nodata(member: xr.DataArray, given: float | None, label: str) -> float | None:
     """The value that stands for no data beside NaN and infinity."""
     if given is not None:
-        return float(given)
+        return _number(given, "nodata", "give a number")
     for name in _NODATA_ATTRIBUTES:
         if (value := member.attrs.get(name)) is not None:
-            return float(value)
+            return _number(
+                value, f"attribute {name} of {label}", f"give nodata=..., or take it out: del .attrs[{name!r}]"
+            )
     # Where an array was decoded to floating point, what its file held is NaN by now.
     value = member.encoding.get("_FillValue") if member.dtype.kind in "iu" else None
-    return None if value is None or math.isnan(value) else float(value)
+    if value is None:
+        return None
+    number = _number(value, f"encoding _FillValue of {label}", "give nodata=...")
+    return None if math.isnan(number) else number
+
+
+def _number(value: Any, what: str, remedy: str) -> float:
+    """A value that comes from elsewhere as a number.
+
+    Raises:
+        ParameterError: It is none.
+    """
+    try:
+        if not np.ndim(value):
+            return float(value)
+    except (TypeError, ValueError):
+        pass
+    raise ParameterError(f"{what} is {value!r}, which is no number; {remedy}")
+
+
+def _refuse_unknown_sizes(source: xr.DataArray | xr.Dataset, label: str) -> None:
+    """A scene has as many rows and columns as it has; some operations of Dask leave that open.
+
+    Raises:
+        RasterError: Dask does not know the sizes.
+    """
+    if unknown := [str(dim) for dim, size in source.sizes.items() if math.isnan(size)]:
+        raise RasterError(
+            f"{label} has chunks of unknown size along {listed(unknown)}; have them computed first, with "
+            "array.data.compute_chunk_sizes()"
+        )
 
 
 def _grid(member: xr.DataArray, spatial: tuple[str, str], label: str) -> Grid:
@@ -202,7 +239,11 @@ def _grid(member: xr.DataArray, spatial: tuple[str, str], label: str) -> Grid:
     if not height or not width:
         raise RasterError(f"{label} has no pixel: {height}×{width}")
     placed = member.copy(deep=False).rio.set_spatial_dims(x_dim=spatial[1], y_dim=spatial[0], inplace=True)
-    crs = placed.rio.crs
+    try:
+        crs = placed.rio.crs
+    except (CRSError, ProjError) as error:
+        reason = str(error).splitlines()[0]
+        raise RasterError(f"{label} has a CRS that cannot be read ({reason}); set it with .rio.write_crs()") from error
     try:
         return Grid(crs.to_wkt(version="WKT2_2019") if crs else None, _transform(placed), height, width)
     except ParameterError as error:
