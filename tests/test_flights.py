@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from distributed import KilledWorker
 
 from geoseg.distributed import Failure, Report, flights
 from geoseg.distributed.crew import Crew
@@ -42,6 +43,7 @@ class Handle:
 
     status = "pending"
     report: Report | None = None
+    error: BaseException | None = None
 
     def __init__(self) -> None:
         self._callbacks: list[Callable[[Any], None]] = []
@@ -53,6 +55,9 @@ class Handle:
 
     def cancelled(self) -> bool:
         return False
+
+    def exception(self, timeout: float) -> BaseException | None:  # noqa: ARG002 - Dask's signature
+        return self.error
 
     def result(self, timeout: float) -> Report | None:  # noqa: ARG002 - Dask's signature
         return self.report
@@ -123,8 +128,8 @@ class Workers:
         self._hear((time.time(), [key, self.busy[key], values]))
 
 
-def under_way(workers: Workers, *items: Any) -> Flights:
-    return Flights(cast("Crew", workers), "post", deque(items), workers.seats.claim())
+def under_way(workers: Workers, *items: Any, **options: str) -> Flights:
+    return Flights(cast("Crew", workers), "post", deque(items), workers.seats.claim(), **options)
 
 
 def misfit(workers: Workers, key: str, worker: str, handle: Handle) -> None:
@@ -191,3 +196,15 @@ def test_a_worker_that_is_silent_loses_its_task(clock: Clock) -> None:
     assert event.report is not None
     assert (event.report.worker, workers.left_out) == ("w1", {"w0"})
     assert clock.now > 2.0
+
+
+@pytest.mark.parametrize("options", [{}, {"lighter": "fewer --threads"}])
+def test_what_a_task_takes_less_memory_with_is_said_by_whoever_gives_it(clock: Clock, options: dict[str, str]) -> None:
+    def die(workers: Workers, key: str, worker: str, handle: Handle) -> None:
+        workers.tell(key, OPENED)
+        handle.error, handle.status = KilledWorker(key, SimpleNamespace(address=worker), 3), "error"
+        handle.add_done_callback = lambda callback: callback(handle)  # type: ignore[method-assign]
+
+    [report] = [e.report for e in under_way(Workers(die, 1), "a", **options).events() if e.report is not None]
+    lighter = options.get("lighter", "a smaller --tile-size or --batch")
+    assert f"run out of memory: give {lighter}, or fewer workers on a machine" in str(report.failure)

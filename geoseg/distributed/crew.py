@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from geoseg import __version__
 from geoseg.distributed.clusters import Cluster
 from geoseg.distributed.duties import Opening, Report
-from geoseg.distributed.flights import Event, Flights
+from geoseg.distributed.flights import LIGHTER, Event, Flights
 from geoseg.distributed.posts import Ground, Post, introduce
 from geoseg.distributed.seats import Claim, Seats
 from geoseg.errors import ClusterError, LostError
@@ -66,6 +66,7 @@ class Crew:
         self.seats = Seats()
         self.stopped = False
         self._claims: dict[str, Claim] = {}
+        self._lighter: dict[str, str] = {}
         self._leaving = threading.Lock()
         self._ground = f"geoseg-{secrets.token_hex(8)}"
         self._plugin = Ground(cores, cluster.workers or 1, gpus)
@@ -112,12 +113,13 @@ class Crew:
         return LostError(f"no worker has been left for {seconds:.0f} s{why}; what is finished is kept: {remedy}")
 
     @contextmanager
-    def posted(self, opening: Opening, claim: Claim | None = None) -> Iterator[str]:
+    def posted(self, opening: Opening, claim: Claim | None = None, lighter: str = LIGHTER) -> Iterator[str]:
         """Let workers know a job while the block runs; gives its name.
 
         Args:
             opening: The job.
             claim: What :attr:`seats` admitted it with, where other jobs run beside it.
+            lighter: What its tasks take less memory with, for the user whose workers die of them.
 
         Raises:
             LostError: The scheduler does not answer.
@@ -125,11 +127,13 @@ class Crew:
         name = f"geoseg-{secrets.token_hex(8)}"
         if claim is not None:
             self._claims[name] = claim
+        self._lighter[name] = lighter
         try:
             self._register(Post(name, self._ground, opening), name)
             yield name
         finally:
             self._claims.pop(name, None)
+            del self._lighter[name]
             self._forget(name)
 
     def perform(self, post: str, items: deque[Any], *, everywhere: bool = False) -> Iterator[Event]:
@@ -144,7 +148,8 @@ class Crew:
             LostError: The scheduler is lost, or no worker is left.
             Abandoned: The crew was stopped.
         """
-        flights = Flights(self, post, items, self._claims.get(post) or self.seats.claim())
+        claim = self._claims.get(post) or self.seats.claim()
+        flights = Flights(self, post, items, claim, self._lighter.get(post, LIGHTER))
         try:
             if everywhere:
                 flights.send_everywhere(items.popleft())

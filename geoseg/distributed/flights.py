@@ -35,6 +35,9 @@ _FIRST_LIMIT, _LEAST_LIMIT, _TIMES_LONGEST = 3600.0, 600.0, 10.0
 _RESULT_SECONDS = 30
 _KILLED = "KilledWorker"
 
+LIGHTER = "a smaller --tile-size or --batch"
+"""What a task takes less memory with."""
+
 
 @dataclass(frozen=True, slots=True)
 class Event:
@@ -82,14 +85,15 @@ class Flights:
         post: Name of the job.
         items: Descriptions of the tasks, taken from the left; more may be added while :meth:`events` goes on.
         claim: What says how many may be under way.
+        lighter: What they take less memory with.
     """
 
-    def __init__(self, crew: Crew, post: str, items: deque[Any], claim: Claim) -> None:
+    def __init__(self, crew: Crew, post: str, items: deque[Any], claim: Claim, lighter: str = LIGHTER) -> None:
         self._crew, self._client, self._post, self._items = crew, crew.client, post, items
         self._flights: dict[str, _Flight] = {}
         self._again: deque[tuple[Any, int, str | None]] = deque()  # item, how often it was sent, who shall not have it
         self._inbox: queue.SimpleQueue[tuple[str, str | None, Any]] = queue.SimpleQueue()
-        self._claim = claim
+        self._claim, self._lighter = claim, lighter
         self._signs: dict[str, float] = {}  # when each task gave its last sign of life, whoever was busy here
         self._longest = 0.0
         self._left_out = frozenset(crew.left_out)
@@ -223,7 +227,7 @@ class Flights:
         if isinstance(error, KilledWorker):
             text = (
                 f"each of {error.allowed_failures + 1} workers died of it, the last of them {last}; mostly they run "
-                "out of memory: give a smaller --tile-size or --batch, or fewer workers on a machine"
+                f"out of memory: give {self._lighter}, or fewer workers on a machine"
             )
             flight.assigned = str(getattr(error.last_worker, "address", error.last_worker))
             return Report(last, failure=Failure(_KILLED, text, expected=True))

@@ -35,6 +35,8 @@ _log = logging.getLogger("geoseg")
 _REGIONS_PER_WORKER = 4
 _MOST_STRIPS = 8
 
+_LIGHTER = "fewer --threads, a smaller strip_height (in Python)"
+
 # Strips that are joined after each word of a worker: more than come with it, so that what an earlier run left is used
 # up, and few enough not to let workers wait for tasks.
 _AT_ONCE = 2
@@ -72,7 +74,8 @@ def open_clustered(
         crew = stack.enter_context(open_crew(cluster))
         if crew.own:
             job.require_memory(cluster.workers or 1)
-        post = stack.enter_context(crew.posted(Order.of(job, raster, parts.everywhere, labels.everywhere)))
+        order = Order.of(job, raster, parts.everywhere, labels.everywhere)
+        post = stack.enter_context(crew.posted(order, lighter=_LIGHTER))
         fingerprint = job.fingerprint()
         agreed = _agree(crew, post, fingerprint)
         strips = open_run(parts.folder, fingerprint, (), resume=resume, elsewhere=parts.elsewhere)
