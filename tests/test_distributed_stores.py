@@ -18,10 +18,11 @@ from own_networks import one_thread  # noqa: F401 - as each worker has: the sums
 from scenes import SmoothNetwork, replace_network, write_scene, write_spec
 from typer.testing import CliRunner
 
+from geoseg import teamwork
 from geoseg.cli.app import app
 from geoseg.config import ModelSpec
 from geoseg.errors import ClusterError, OutputError, OutputExistsError, ParameterError, StoreError
-from geoseg.inference import orders, predict, predict_scenes, steps
+from geoseg.inference import predict, predict_scenes, steps
 from geoseg.models import create_model, read_spec, save_model
 from geoseg.parts import objects as store_objects
 
@@ -130,7 +131,7 @@ def test_a_worker_that_cannot_reach_the_store_is_left_out(
     from distributed import get_worker
 
     seen: list[str] = []
-    join = orders.join_run
+    join = teamwork.join_run
 
     def joining(*arguments: Any) -> Any:
         found = join(*arguments)
@@ -143,7 +144,7 @@ def test_a_worker_that_cannot_reach_the_store_is_left_out(
             monkeypatch.setattr(found.store, "write", failing)
         return found
 
-    monkeypatch.setattr(orders, "join_run", joining)
+    monkeypatch.setattr(teamwork, "join_run", joining)
     there = run(job, "there.tif", client=client, parts_folder=place, region_parts=1)
     assert f"worker {seen[0]} is left out" in caplog.text
     assert "no route to host" in caplog.text

@@ -19,7 +19,7 @@ LAYERS = (
     {"blending", "mirroring", "normalization", "metrics", "config", "refinement"},
     {"distributed", "grids", "measuring", "polygons", "polynomials", "qgis"},
     {"datasets", "rasters", "parts", "polygon_labels", "reports", "vectors", "samplers", "models", "predictors"},
-    {"sources", "synthetic"},
+    {"sources", "synthetic", "teamwork"},
     {"inference", "vectorization", "evaluation", "training", "inspection", "doctor", "pictures"},
     {"arrays"},
     {"__init__", "__main__", "cli"},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,15 +12,16 @@ from typing import TYPE_CHECKING, Any
 
 from geoseg.distributed import Cluster, Report, open_crew
 from geoseg.distributed.agreeing import comparable, digest, introductions, refuse_unlike
-from geoseg.distributed.failing import Tally, raised, told_part
+from geoseg.distributed.failing import Tally, raised
 from geoseg.inference.computing import NetworkFacts, Tell, tell_changed
 from geoseg.inference.estimating import estimate_cost
 from geoseg.inference.job import Job
-from geoseg.inference.orders import MIXABLE, Comparison, Introduction, Order, Region
+from geoseg.inference.orders import MIXABLE, Comparison, Introduction, Order
 from geoseg.inference.regions import Regions, plan_regions
 from geoseg.inference.settings import Settings
 from geoseg.memory import require_memory, used_memory
 from geoseg.parts import Run
+from geoseg.teamwork import Region, take_parts
 from geoseg.threads import Stopwatch
 
 if TYPE_CHECKING:  # Dask comes with it
@@ -131,14 +132,19 @@ class Clustered:
         tasks = deque(Region(run.id, steps, self._digest, mixed) for steps in plan.steps)
         for event in self.crew.perform(self._post, tasks):
             if event.told is not None:
-                _take(run, [event.told], tell)
+                self._take(run, [event.told], tell)
             elif event.report is not None:
                 value = event.report.value or {}
-                _take(run, value.get("parts", ()), tell)
+                self._take(run, value.get("parts", ()), tell)
                 tally.settle(event.item, event.report, run.done, tasks)
                 for stage, seconds in value.get("seconds", {}).items():
                     watch.seconds[stage] += seconds / workers
         tally.raise_failed(len(run.done), len(job.steps), run.store)
+
+    @staticmethod
+    def _take(run: Run, parts: Iterable[Sequence[Any]], tell: Tell) -> None:
+        for window in take_parts(run, parts):
+            tell(window.height * window.width)
 
     def _plan(self, job: Job, run: Run, workers: int) -> Regions:
         """Cut what is missing for the scene's share of the workers."""
@@ -175,12 +181,3 @@ class Clustered:
         if report.failure is not None:
             raise raised(report.failure.kind, f"worker {report.worker}: {report.failure}")
         return tell_changed(report.value)
-
-
-def _take(run: Run, parts: Sequence[Sequence[Any]], tell: Tell) -> None:
-    """Count parts that a worker told of."""
-    for values in parts:
-        window, size, notes = told_part(values)
-        if window not in run.done:
-            run.take(window, size, notes)
-            tell(window.height * window.width)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,18 +11,16 @@ from typing import Any
 
 from geoseg.distributed import Duty, MisfitError, Place, Tell, Wanted
 from geoseg.distributed.agreeing import comparable, digest, everywhere
-from geoseg.distributed.failing import tell_part
-from geoseg.errors import GeosegError, StoreError
 from geoseg.inference.computing import changed_labels, compute_steps
 from geoseg.inference.estimating import require_job_memory
 from geoseg.inference.job import Job, find_models, open_job
 from geoseg.inference.network import Networks
 from geoseg.inference.pipeline import STAGES
 from geoseg.inference.settings import Settings
-from geoseg.parts import is_begun, is_url, join_run
+from geoseg.parts import Run, is_url
 from geoseg.processors import cores, limit_cores
-from geoseg.threads import Abandoned, Stopwatch
-from geoseg.tiling import Window
+from geoseg.teamwork import Region, look_at_parts, make_parts
+from geoseg.threads import Stopwatch
 
 MIXABLE = ("geoseg", "network")
 """What may differ between workers where the user allows it, as it stands in a fingerprint."""
@@ -36,23 +34,6 @@ class Introduction:
 @dataclass(frozen=True, slots=True)
 class Comparison:
     """A task: measure what the precision changes."""
-
-
-@dataclass(frozen=True, slots=True)
-class Region:
-    """A task: make the parts of some neighbouring steps.
-
-    Attributes:
-        run: Id of the run.
-        steps: From top to bottom.
-        digest: Of the fingerprint that the run was begun with.
-        mixed: Whether workers may differ in geoseg's version and in the network.
-    """
-
-    run: str
-    steps: tuple[Window, ...]
-    digest: str
-    mixed: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +80,7 @@ class Order:
                 )
         with open_job(self.scenes, models, self.output, self.settings) as job:
             require_job_memory(job)
-            _look_at_parts(job)
+            look_at_parts(job.outputs.parts_place)
             yield _Worker(job, place.keep("networks", Networks, Networks.close)).do
 
 
@@ -128,36 +109,13 @@ class _Worker:
     def _region(self, task: Region, tell: Tell, wanted: Wanted) -> dict[str, Any]:
         if task.digest != digest(comparable(self._fingerprint, MIXABLE if task.mixed else ())):
             raise MisfitError("it would compute other pixels than the workers that were there at the start")
-        made: list[list[Any]] = []
         watch = Stopwatch(STAGES)
 
-        def note(window: Window, size: int, notes: Mapping[str, object]) -> None:
-            made.append(tell_part(window, size, notes))
-            tell(made[-1])
-            if not wanted():
-                raise Abandoned
-
-        error = None
-        try:
-            run = join_run(self._job.outputs.parts_place, task.run, task.steps, note)
-            for step in task.steps:
-                if step in run.done:  # of a worker that was lost on the way
-                    note(step, run.size(step), run.notes(step))
+        def make(run: Run) -> None:
             compute_steps(self._job, self._predictor, run, task.steps, lambda _: None, watch, whole=False)
-        except StoreError as found:  # others may reach it
-            raise MisfitError(str(found)) from found
-        except GeosegError as found:
-            error = [type(found).__name__, str(found)]
-        return {"parts": made, "seconds": watch.seconds, "error": error}
 
-
-def _look_at_parts(job: Job) -> None:
-    """See that a worker reaches the store of the parts: what it lacks would come up with its first part."""
-    if job.outputs.elsewhere is not None:
-        try:
-            is_begun(job.outputs.elsewhere)
-        except GeosegError as error:
-            raise MisfitError(str(error)) from error
+        made = make_parts(self._job.outputs.parts_place, task, tell, wanted, make, noted=True)
+        return made | {"seconds": watch.seconds}
 
 
 def _settle(place: Place) -> None:

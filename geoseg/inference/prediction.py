@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import astuple, dataclass
@@ -22,11 +21,9 @@ from geoseg.inference.outputs import Outputs
 from geoseg.inference.seams import SeamCounts
 from geoseg.inference.settings import Choices, Settings
 from geoseg.inference.work import Work
-from geoseg.parts import Run, is_begun, open_run
-from geoseg.threads import Abandoned
+from geoseg.parts import is_begun, open_run
+from geoseg.teamwork import interruptible
 from geoseg.tiling import Progress
-
-_log = logging.getLogger("geoseg")
 
 Models = str | Path | Sequence[str | Path]
 """A model file, a run or a built-in model; several are an ensemble."""
@@ -152,7 +149,7 @@ def predict_with(
         outputs = job.outputs
         with (
             open_run(outputs.parts, fingerprint, job.planes, resume=resume, elsewhere=outputs.elsewhere) as run,
-            _interruptible(run),
+            interruptible(run, "finished parts"),
         ):
             check_outputs(job, run, overwrite)
             work = Work(job, run, progress)
@@ -187,17 +184,6 @@ def open_computing(cluster: Cluster, settings: Settings) -> Iterator[Computing]:
 def _goes_on(outputs: Outputs) -> bool:
     """Whether there may be parts to go on with."""
     return outputs.parts.exists() if outputs.elsewhere is None else is_begun(outputs.elsewhere)
-
-
-@contextmanager
-def _interruptible(run: Run) -> Iterator[None]:
-    """Say what an interrupted run keeps."""
-    try:
-        yield
-    except (KeyboardInterrupt, SystemExit, Abandoned):
-        if run.done:
-            _log.info("%d finished parts stay in %s; the same parameters go on from there", len(run.done), run.store)
-        raise
 
 
 def _files(scene: Files) -> list[str | Path]:

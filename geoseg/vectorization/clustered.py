@@ -14,10 +14,11 @@ import numpy as np
 
 from geoseg.distributed import Cluster, open_crew
 from geoseg.distributed.agreeing import comparable, digest, introductions, refuse_unlike
-from geoseg.distributed.failing import Tally, told_part
+from geoseg.distributed.failing import Tally
 from geoseg.errors import ParameterError
 from geoseg.parts import Run, is_begun, open_run, read_arrays
 from geoseg.polygons.survey_bands import restrip
+from geoseg.teamwork import interruptible, take_parts
 from geoseg.tiling import Progress, Window
 from geoseg.vectorization.job import Job
 from geoseg.vectorization.orders import LABELS, MIXABLE, Filtered, Introduction, Order, Region, neighbours
@@ -85,7 +86,7 @@ def open_clustered(
             runs.append(stack.enter_context(_open_labels(job, labels, resume)))
         else:
             _clear_labels(job, labels, resume)
-        stack.enter_context(_interruptible(run))
+        stack.enter_context(interruptible(run, "traced strips"))
         yield _Tracing(crew, post, agreed, job, runs, progress)
         for done in reversed(runs):
             done.finish()
@@ -119,17 +120,6 @@ def _agree(crew: Crew, post: str, fingerprint: dict[str, object]) -> str:
     for worker, found in introductions(crew, post, Introduction(), all_of_them=True).items():
         refuse_unlike(worker, comparable(found, mixable), wanted, MIXABLE, "polygons")
     return digest(wanted)
-
-
-@contextmanager
-def _interruptible(run: Run) -> Iterator[None]:
-    """Say what an interrupted run keeps."""
-    try:
-        yield
-    except (KeyboardInterrupt, SystemExit):
-        if run.done:
-            _log.info("%d traced strips stay in %s; the same parameters go on from there", len(run.done), run.store)
-        raise
 
 
 class _Upcoming(deque[Region]):
@@ -215,12 +205,9 @@ class _Tracing:
 
     def _take(self, parts: Iterable[Sequence[Any]]) -> None:
         """Count parts that a worker told of."""
-        for values in parts:
-            window, size, notes = told_part(values)
-            if window not in self._run.done:
-                self._run.take(window, size, notes)
-                self._traced += window.height
-                self._passes.traced(self._traced)
+        for window in take_parts(self._run, parts):
+            self._traced += window.height
+            self._passes.traced(self._traced)
 
     def _tasks(self) -> Iterator[Region]:
         """Regions, each as soon as its labels are there."""

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from geoseg import teamwork
 from geoseg.distributed import Duty, MisfitError, Place, Tell, Wanted
 from geoseg.distributed.agreeing import comparable, digest, everywhere
-from geoseg.distributed.failing import tell_part
-from geoseg.errors import GeosegError, StoreError
-from geoseg.parts import Run, is_begun, is_url, join_run, write_arrays
+from geoseg.parts import Run, join_run, write_arrays
 from geoseg.processors import limit_cores
-from geoseg.threads import Abandoned
 from geoseg.tiling import Window
 from geoseg.vectorization.companions import named_beside
 from geoseg.vectorization.job import Job, open_job
@@ -50,21 +48,13 @@ class Filtered:
 
 
 @dataclass(frozen=True, slots=True)
-class Region:
+class Region(teamwork.Region):
     """A task: trace some neighbouring strips.
 
     Attributes:
-        run: Id of the run.
-        steps: The strips, from top to bottom.
-        digest: Of the fingerprint that the run was begun with.
-        mixed: Whether workers may differ in versions.
         filtered: What to read instead of the raster; None for the raster.
     """
 
-    run: str
-    steps: tuple[Window, ...]
-    digest: str
-    mixed: bool
     filtered: Filtered | None = None
 
 
@@ -101,16 +91,8 @@ class Order:
         settings = replace(self.settings, threads=self.settings.threads or place.threads)
         with open_job(self.raster, settings) as job:
             job.require_memory()
-            self._look_at_parts()
+            teamwork.look_at_parts(self.parts)
             yield _Worker(job, self.parts, self.labels).do
-
-    def _look_at_parts(self) -> None:
-        """See that a worker reaches the store of the parts: what it lacks would come up with its first part."""
-        if is_url(self.parts):
-            try:
-                is_begun(self.parts)
-            except GeosegError as error:
-                raise MisfitError(str(error)) from error
 
 
 class _Worker:
@@ -129,27 +111,12 @@ class _Worker:
     def _region(self, task: Region, tell: Tell, wanted: Wanted) -> dict[str, Any]:
         if task.digest != digest(comparable(self._fingerprint, MIXABLE if task.mixed else ())):
             raise MisfitError("it would make other polygons than the workers that were there at the start")
-        made: list[list[Any]] = []
 
-        def note(window: Window, size: int, notes: Mapping[str, object]) -> None:
-            made.append(tell_part(window, size, notes))
-            tell(made[-1])
-            if not wanted():
-                raise Abandoned
-
-        error = None
-        try:
-            run = join_run(self._parts, task.run, task.steps, note)
-            for step in task.steps:
-                if step in run.done:  # of a worker that was lost on the way
-                    note(step, run.size(step), {})
+        def make(run: Run) -> None:
             for steps in neighbours(step for step in task.steps if step not in run.done):
                 self._trace(run, steps, task.filtered)
-        except StoreError as found:  # others may reach it
-            raise MisfitError(str(found)) from found
-        except GeosegError as found:
-            error = [type(found).__name__, str(found)]
-        return {"parts": made, "error": error}
+
+        return teamwork.make_parts(self._parts, task, tell, wanted, make, noted=False)
 
     def _trace(self, run: Run, steps: Sequence[Window], filtered: Filtered | None) -> None:
         job = self._job
