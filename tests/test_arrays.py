@@ -8,6 +8,7 @@ import pickle
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,8 @@ from scenes import UTM, IdentityNetwork, SmoothNetwork, replace_network, write_s
 import geoseg
 from geoseg import predict, predict_array
 from geoseg.arrays import blocks, tasks
-from geoseg.errors import GeosegError, ModelError
+from geoseg.arrays.agreeing import Arithmetic
+from geoseg.errors import ClusterError, GeosegError, ModelError
 from geoseg.rasters import CONFIDENCE_NODATA
 
 CHOICES: dict[str, Any] = {"tile_size": 8, "overlap": 4}
@@ -444,6 +446,34 @@ def test_a_model_that_was_replaced_is_refused(model: Path) -> None:
         found.compute(scheduler="synchronous")
 
 
+def test_processes_that_compute_otherwise_are_refused(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The process that is asked first has a GPU, those that compute blocks have none."""
+    found = mapped(xr.DataArray(da.ones((20, 20), dtype=np.uint8), dims=("y", "x")), model)
+    answers = [Arithmetic("torch", "2.9", "bf16", "cuda"), Arithmetic("openvino", "2026.1", "bf16", "cpu")]
+    monkeypatch.setattr(tasks, "arithmetic_of", lambda _: answers.pop(0))
+    with pytest.raises(ClusterError, match=r"backend is openvino and not torch; .*device is cpu and not cuda; give a"):
+        found.compute(scheduler="synchronous")
+    assert not answers
+
+
+def test_auto_is_settled_where_blocks_are_computed(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from geoseg.predictors import machine
+
+    monkeypatch.setattr(machine, "this_machine", lambda: machine.Machine(cuda=1, cuda_bf16=True))
+    asked: list[Any] = []
+    monkeypatch.setattr(tasks, "refuse_unlike", lambda *both: asked.append(both))
+    mapped(xr.DataArray(da.ones((20, 20), dtype=np.uint8), dims=("y", "x")), model).compute(scheduler="synchronous")
+    gpu = Arithmetic("torch", version("torch"), "bf16", "cuda")
+    assert asked == [(gpu, gpu)]
+
+
+def test_another_version_of_geoseg_is_refused(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = mapped(xr.DataArray(da.ones((20, 20), dtype=np.uint8), dims=("y", "x")), model)
+    monkeypatch.setattr(tasks, "__version__", "9.9")
+    with pytest.raises(ClusterError, match=rf"has geoseg 9\.9, but the map was planned with {geoseg.__version__}"):
+        found.compute(scheduler="synchronous")
+
+
 def test_small_chunks_are_merged_and_costly_ones_warned_of(
     model: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -462,7 +492,7 @@ def test_small_chunks_are_merged_and_costly_ones_warned_of(
 def test_what_is_unlike_training_is_warned_of(
     model: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The pixel size when the map is planned, the values with the first block, each once a process."""
+    """The pixel size when the map is planned, the values with the first block, each once a map."""
     replace_network(monkeypatch, IdentityNetwork())
     fields = {"y": 5e6 - np.arange(40) * 100.0, "x": 5e5 + np.arange(40) * 100.0}
     source = xr.DataArray(da.full((40, 40), 90, dtype=np.uint8, chunks=20), fields, ("y", "x")).rio.write_crs(
@@ -476,6 +506,9 @@ def test_what_is_unlike_training_is_warned_of(
     found.compute(scheduler="synchronous")
     (told,) = [r.getMessage() for r in caplog.records]
     assert "has values 90..90 but model 'tiny' was trained on" in told
+    # Another map has values of its own, the network being ready or not.
+    mapped(source + np.uint8(10), model).compute(scheduler="synchronous")
+    assert "has values 100..100 but model 'tiny'" in caplog.messages[-1]
 
 
 PLANE = xr.DataArray(np.ones((12, 12), np.uint8), dims=("y", "x"))

@@ -104,5 +104,7 @@ def _provenance(job: Job) -> Mapping[str, str]:
         "GEOSEG_MODEL": job.name,
         "GEOSEG_MODEL_SHA256": " ".join(m.sha256 for m in job.models),
         "GEOSEG_MODEL_LICENSE": " ".join(dict.fromkeys(m.spec.license for m in job.models)),
+        # As asked for: what auto came to is known to the processes that compute.
+        "GEOSEG_BACKEND": f"backend {job.settings.backend}, precision {job.settings.precision}, {job.settings.device}",
         "GEOSEG_PARAMETERS": json.dumps(job.parameters()),
     }

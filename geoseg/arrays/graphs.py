@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from operator import getitem
 from typing import Any, cast
 
@@ -13,9 +14,10 @@ from dask._task_spec import DataNode, List, Task, TaskRef
 from dask.base import tokenize
 from dask.highlevelgraph import HighLevelGraph
 
+from geoseg.arrays.agreeing import Arithmetic
 from geoseg.arrays.blocks import LEAST_TILES, Blocks, advised_chunks, needed, plan_blocks
-from geoseg.arrays.scenes import ArrayScene
-from geoseg.arrays.tasks import compute_block
+from geoseg.arrays.plans import ArrayPlan
+from geoseg.arrays.tasks import agree, compute_block
 from geoseg.inference.job import Job
 from geoseg.tiling import Window
 
@@ -25,31 +27,38 @@ WARNED_TWICE = 0.5
 """Share of tiles computed twice above which it is said how chunks should be."""
 
 
-def lazily(job: Job, samples: da.Array) -> da.Array:
-    """(…, P, H, W) uint8 planes of the job over (…, C, H, W) samples; nothing is computed, and no pixel read.
+def lazily(planned: ArrayPlan, samples: da.Array) -> da.Array:
+    """(…, P, H, W) uint8 planes of a job over (…, C, H, W) samples; nothing is computed, and no pixel read.
 
     Chunks are those of the samples along rows and columns, neighbours merged where they are small against a tile, and
     one along all others.
     """
+    job = planned.job
     blocks = plan_blocks(job, *samples.chunks[-2:])
     _tell(job, blocks)
-    name = f"geoseg-{tokenize(samples.name, _identity(job))}"
+    name = f"geoseg-{tokenize(samples.name, _identity(planned))}"
     plan = f"{name}-plan"  # a description is small, and still not to be sent with each task
-    graph: dict[Any, Any] = {plan: DataNode(plan, job)}
+    agreed = f"{name}-agreed"  # one process says what it computes with, and the others see that they do, too
+    graph: dict[Any, Any] = {
+        plan: DataNode(plan, replace(planned, name=name)),
+        agreed: Task(agreed, agree, TaskRef(plan)),
+    }
     for (i, j), window in blocks.windows():
         held = needed(job, window)
         for outer in np.ndindex(samples.shape[:-3]):
             at = (*outer, 0, i, j)
             parts = _parts(graph, f"{name}-part", samples, outer, at, held)
-            graph[name, *at] = Task((name, *at), _block, TaskRef(plan), parts, held, window, len(outer))
+            graph[name, *at] = Task(
+                (name, *at), _block, TaskRef(plan), TaskRef(agreed), parts, held, window, len(outer)
+            )
     chunks = (*((1,) * size for size in samples.shape[:-3]), (len(job.planes),), blocks.heights, blocks.widths)
     dependent = HighLevelGraph.from_collections(name, graph, dependencies=[cast("Any", samples)])
     return da.Array(dependent, name, chunks, meta=np.empty((0,) * samples.ndim, np.uint8))
 
 
-def _block(job: Job, parts: Any, held: Window, window: Window, outer: int) -> Any:
+def _block(plan: ArrayPlan, agreed: Arithmetic, parts: Any, held: Window, window: Window, outer: int) -> Any:
     """A block of the map with as many dimensions of length 1 in front as there are others than bands and pixels."""
-    return compute_block(job, np.block(parts), held, window)[(None,) * outer]
+    return compute_block(plan, np.block(parts), held, window, agreed)[(None,) * outer]
 
 
 def _parts(
@@ -120,10 +129,10 @@ def _chunks(size: int, chunk: int) -> tuple[int, ...]:
     return tuple(min(chunk, size - first) for first in range(0, size, chunk))
 
 
-def _identity(job: Job) -> object:
+def _identity(plan: ArrayPlan) -> object:
     """All that changes pixels and is not in the samples, as plain values."""
-    assert isinstance(job.scene, ArrayScene)
+    job = plan.job
     return [
-        job.scene.identity, str(job.scene.missing), str(job.source.grid), LEAST_TILES,
+        plan.version, plan.scene.identity, str(plan.scene.missing), str(job.source.grid), LEAST_TILES,
         [m.sha256 for m in job.models], str(job.stats), job.parameters(), str(job.settings),
     ]  # fmt: skip

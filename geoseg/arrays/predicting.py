@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
+from uuid import uuid4
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +22,7 @@ from geoseg.tiling import Blend, Window
 if TYPE_CHECKING:
     import xarray as xr
 
+    from geoseg.arrays.plans import ArrayPlan
     from geoseg.arrays.scenes import ArrayScene
 
 REMEDY = "pip install 'geoseg[xarray]'"
@@ -88,6 +90,7 @@ def predict_array(
     """
     _require_toolkits()
     from geoseg.arrays.describing import described
+    from geoseg.arrays.plans import ArrayPlan
     from geoseg.arrays.stacks import read_stack
 
     settings, models = _settings(choices), find_models(model)
@@ -95,8 +98,8 @@ def predict_array(
     samples = stack.array.data if stack.array.chunks is not None else stack.array.values
     scene = stack.scene if stack.array.chunks is not None else _sampled(stack.scene, samples)
     with plan_job(scene, models, _NOWHERE, settings) as planned:
-        job = _described(planned, stack.scene)
-    planes = _planes(job, samples)
+        job = _without_samples(planned, stack.scene)
+    planes = _planes(ArrayPlan(job, stack.scene, uuid4().hex), samples)
     return described(planes, job, array, (*stack.extra, *stack.spatial))
 
 
@@ -136,7 +139,7 @@ def _sampled(scene: ArrayScene, samples: npt.NDArray[Any]) -> ArrayScene:
     return scene.holding(first[0], Window(0, 0, *scene.grid.shape)) if len(first) else scene
 
 
-def _described(planned: Job, scene: ArrayScene) -> Job:
+def _without_samples(planned: Job, scene: ArrayScene) -> Job:
     """A job as tasks are told of it: without samples, and without the steps that parts on a disk would have."""
     if planned.gsd is None:
         return replace(planned, scene=scene, source=scene, steps=())
@@ -144,17 +147,17 @@ def _described(planned: Job, scene: ArrayScene) -> Job:
         return replace(planned, scene=scene, source=source, steps=())
 
 
-def _planes(job: Job, samples: Any) -> Any:
+def _planes(plan: ArrayPlan, samples: Any) -> Any:
     """(…, P, H, W) uint8 planes, computed or lazy as the samples are."""
     if not isinstance(samples, np.ndarray):
         from geoseg.arrays.graphs import lazily
 
-        return lazily(job, samples)
+        return lazily(plan, samples)
     from geoseg.arrays.tasks import compute_block
 
     outer, shape = samples.shape[:-3], samples.shape[-2:]
     whole = Window(0, 0, *shape)
-    planes = np.empty((*outer, len(job.planes), *shape), np.uint8)
+    planes = np.empty((*outer, len(plan.job.planes), *shape), np.uint8)
     for at in np.ndindex(*outer):
-        planes[at] = compute_block(job, samples[at], whole, whole)
+        planes[at] = compute_block(plan, samples[at], whole, whole)
     return planes

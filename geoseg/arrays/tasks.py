@@ -5,7 +5,6 @@ A process loads each network once, for all blocks, and computes one block at a t
 
 from __future__ import annotations
 
-import logging
 import sys
 import threading
 from collections import OrderedDict
@@ -15,9 +14,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from geoseg import __version__
+from geoseg.arrays.agreeing import Arithmetic, arithmetic_of, refuse_unlike
 from geoseg.arrays.blocks import area_of
+from geoseg.arrays.plans import ArrayPlan
 from geoseg.arrays.scenes import ArrayScene
-from geoseg.errors import ModelError
+from geoseg.errors import ClusterError, ModelError
 from geoseg.inference.checks import warn_of_values
 from geoseg.inference.computing import pipeline_of
 from geoseg.inference.job import Job
@@ -36,33 +38,51 @@ Bytes = npt.NDArray[np.uint8]
 KEPT = 4
 """Networks that a process keeps ready: blocks of several maps may take turns."""
 
-_log = logging.getLogger("geoseg")
+REMEMBERED = 256
+"""Maps of which a process remembers that it has warned of their values."""
 
 _LOCK = threading.Lock()
 _READY: OrderedDict[tuple[object, ...], Networks] = OrderedDict()
+_TOLD: OrderedDict[str, None] = OrderedDict()
 
 
-def compute_block(job: Job, samples: npt.NDArray[Any], held: Window, window: Window) -> Bytes:
+def agree(plan: ArrayPlan) -> Arithmetic:
+    """What all blocks of a map are to be computed with: what this process computes with.
+
+    Raises:
+        GeosegError: It has another version of geoseg, or what is asked for cannot run here.
+    """
+    _refuse_other_version(plan)
+    return arithmetic_of(plan.job)
+
+
+def compute_block(
+    plan: ArrayPlan, samples: npt.NDArray[Any], held: Window, window: Window, agreed: Arithmetic | None = None
+) -> Bytes:
     """A block of a map.
 
     Args:
-        job: What is computed, described for the whole scene; it holds no sample.
+        plan: What is computed, described for the whole scene.
         samples: (C, h, w).
         held: Where they are in the scene.
         window: The pixels of the scene that are wanted.
+        agreed: What all blocks are computed with; None where this process computes all of them.
 
     Returns:
         (P, h, w) class ids first, then the other planes of the job, 0..250 for 0..1 and 255 without data.
 
     Raises:
-        GeosegError: The model is another one here, or cannot run.
+        GeosegError: geoseg, its backend or the model is another one here, or cannot run.
     """
-    assert isinstance(job.scene, ArrayScene)
-    here = _holding(job, job.scene.holding(samples, held), window)
+    _refuse_other_version(plan)
+    here = _holding(plan.job, plan.scene.holding(samples, held), window)
     valid = here.scene.read(window).valid
     if not valid.any():
-        return no_data(len(job.planes), window.height, window.width)
+        return no_data(len(plan.job.planes), window.height, window.width)
     with _LOCK:
+        if agreed is not None:
+            refuse_unlike(arithmetic_of(here), agreed)
+        _tell_of_values(plan, here)
         planes = _computed(here)
     if here.gsd is None:
         return planes
@@ -72,10 +92,37 @@ def compute_block(job: Job, samples: npt.NDArray[Any], held: Window, window: Win
 
 
 def forget() -> None:
-    """Give back the networks of this process."""
+    """Give back the networks that this process keeps for the next map.
+
+    On each worker of a cluster: ``client.run(geoseg.arrays.forget)``.
+    """
     with _LOCK:
+        _TOLD.clear()
         while _READY:
             _READY.popitem()[1].close()
+
+
+def _refuse_other_version(plan: ArrayPlan) -> None:
+    """Blocks of two versions are not put together.
+
+    Raises:
+        ClusterError: Another one planned the map.
+    """
+    if plan.version != __version__:
+        raise ClusterError(
+            f"this process has geoseg {__version__}, but the map was planned with {plan.version}; install the same "
+            "everywhere, or plan the map again"
+        )
+
+
+def _tell_of_values(plan: ArrayPlan, here: Job) -> None:
+    """Warn of values with the first block that has any: a lazy scene has no pixel to look at before."""
+    if plan.name in _TOLD:
+        return
+    _TOLD[plan.name] = None
+    if len(_TOLD) > REMEMBERED:
+        _TOLD.popitem(last=False)
+    warn_of_values(here.source, here.scene.sample(), here.spec, here.settings.value_range)
 
 
 def _holding(job: Job, scene: ArrayScene, window: Window) -> Job:
@@ -113,8 +160,6 @@ def _networks(job: Job) -> Networks:
                     f"{model.path} is another file (SHA-256 {found[:12]}) than when the map was planned "
                     f"({model.sha256[:12]}); copy it anew, or plan the map again"
                 )
-        # Here, for a lazy scene has no pixel to look at before.
-        warn_of_values(job.source, job.scene.sample(), job.spec, job.settings.value_range)
         while len(_READY) >= KEPT:
             _READY.popitem(last=False)[1].close()
         _READY[key] = Networks()

@@ -40,7 +40,7 @@ class Networks:
         if key not in self._ready:
             if settings.precision == "int8":
                 self.close()  # those of other scenes are not needed again
-            made = self._ready[key] = load_network(job, _options(job))
+            made = self._ready[key] = load_network(job, network_options(job))
             _log.info("model %s; %s (%s)", job.name, made.description, made.reason)
         return self._ready[key]
 
@@ -96,7 +96,7 @@ def precision_difference(job: Job, predictor: Predictor) -> float:
     """Share of the labels of 16 tiles that differ from those of the same network under torch in fp32."""
     from geoseg.predictors import label_difference
 
-    reference = load_network(job, replace(_options(job), backend="torch", precision="fp32"))
+    reference = load_network(job, replace(network_options(job), backend="torch", precision="fp32"))
     try:
         return label_difference(predictor, reference, tiles_of(job, CHECKED_TILES))
     finally:
@@ -109,7 +109,8 @@ def cache_folder() -> Path:
     return Path(chosen) if chosen else platformdirs.user_cache_path("geoseg")
 
 
-def _options(job: Job) -> NetworkOptions:
+def network_options(job: Job) -> NetworkOptions:
+    """How the networks of a job are run."""
     from geoseg.predictors import NetworkOptions
 
     settings = job.settings
