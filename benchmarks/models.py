@@ -150,7 +150,8 @@ def table_of(found: dict[str, Any]) -> str:
         "network", "parameters", "steps", "mIoU", "boundary F1", "mIoU, precise BN", "boundary F1, precise BN",
         *(f"{name}, Mpx/s" for name in backends), *(f"peak, {name}, GiB" for name in (backends[0], backends[-1])),
     ]  # fmt: skip
-    done = {name: row for name, row in found["networks"].items() if all(stage in row for stage in STAGES)}
+    needed = set(STAGES) - {"statistics"}
+    done = {name: row for name, row in found["networks"].items() if needed <= row.keys()}
     return markdown(head, [_row(n.name, done[n.name], backends) for n in networks() if n.name in done])
 
 
@@ -158,7 +159,7 @@ def _row(name: str, found: dict[str, Any], backends: list[str]) -> list[object]:
     trained, rates, peaks = found["training"], found["speed"]["mpx_s"], found["memory"]["peak"]
     judged = [
         f"{stage[score]:.3f}" if score in stage else None
-        for stage in (trained, found["statistics"]) for score in ("mean_iou", "boundary_f1")
+        for stage in (trained, found.get("statistics", {})) for score in ("mean_iou", "boundary_f1")
     ]  # fmt: skip
     return [
         f"`{name}`", f"{trained['parameters'] / 1e6:.2f} M", trained["steps"], *judged,
