@@ -144,19 +144,18 @@ def job_of(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def table_of(found: dict[str, Any]) -> str:
-    """Markdown of the networks that are complete, in the order of :func:`networks`."""
+    """Markdown of the networks that are trained, in the order of :func:`networks`; what is not measured stays empty."""
     backends = list(found["recipe"]["backends"])
     head = [
         "network", "parameters", "steps", "mIoU", "boundary F1", "mIoU, precise BN", "boundary F1, precise BN",
         *(f"{name}, Mpx/s" for name in backends), *(f"peak, {name}, GiB" for name in (backends[0], backends[-1])),
     ]  # fmt: skip
-    needed = set(STAGES) - {"statistics"}
-    done = {name: row for name, row in found["networks"].items() if needed <= row.keys()}
+    done = {name: row for name, row in found["networks"].items() if "training" in row}
     return markdown(head, [_row(n.name, done[n.name], backends) for n in networks() if n.name in done])
 
 
 def _row(name: str, found: dict[str, Any], backends: list[str]) -> list[object]:
-    trained, rates, peaks = found["training"], found["speed"]["mpx_s"], found["memory"]["peak"]
+    trained, rates, peaks = found["training"], _part(found, "speed", "mpx_s"), _part(found, "memory", "peak")
     judged = [
         f"{stage[score]:.3f}" if score in stage else None
         for stage in (trained, found.get("statistics", {})) for score in ("mean_iou", "boundary_f1")
@@ -166,6 +165,11 @@ def _row(name: str, found: dict[str, Any], backends: list[str]) -> list[object]:
         *(rates.get(backend) for backend in backends),
         *(f"{peaks[name] / GIB:.2f}" if name in peaks else None for name in (backends[0], backends[-1])),
     ]  # fmt: skip
+
+
+def _part(found: dict[str, Any], stage: str, name: str) -> dict[str, Any]:
+    part: dict[str, Any] = found.get(stage, {}).get(name, {})
+    return part
 
 
 def _options(parser: argparse.ArgumentParser) -> None:

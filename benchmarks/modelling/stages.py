@@ -184,7 +184,7 @@ def speed(job: Job) -> dict[str, Any]:
 
 def _tiles_a_second(predictor: Any, tile: Any) -> int:
     _seconds(predictor, [tile])
-    return min(32, max(3, round(1 / _seconds(predictor, [tile]))))
+    return min(32, max(2, round(1 / _seconds(predictor, [tile]))))
 
 
 def _seconds(predictor: Any, tiles: list[Any]) -> float:
