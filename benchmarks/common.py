@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 FOLDER = Path(tempfile.gettempdir()) / "geoseg-benchmarks"
 """Where scenes and networks are kept from one run to the next."""
@@ -137,21 +137,40 @@ def run_measured(command: Sequence[str], *, timeout: float = 3600) -> dict[str, 
     with tempfile.TemporaryFile("w+") as errors:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True, start_new_session=True)
         with _watched(process, limit) as verdict:
-            try:
-                output, _ = process.communicate(timeout=timeout)
-            except BaseException as error:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.communicate()
-                if isinstance(error, subprocess.TimeoutExpired):
-                    raise RunError(f"not done after {timeout:.0f} s") from None
-                raise
+            output = await_output(process, timeout)
         if verdict:
             raise RunError(verdict[0])
-        errors.seek(0)
-        if process.returncode:
-            raise RunError(_last_line(errors.read()) or f"exit {process.returncode}")
+        require_success(process, errors)
     result: dict[str, Any] = json.loads(output.splitlines()[-1])
     return result
+
+
+def await_output(process: subprocess.Popen[str], timeout: float) -> str:
+    """What a process with a session of its own writes on stdout; it does not outlive the wait.
+
+    Raises:
+        RunError: It took too long.
+    """
+    try:
+        output, _ = process.communicate(timeout=timeout)
+    except BaseException as error:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        if isinstance(error, subprocess.TimeoutExpired):
+            raise RunError(f"not done after {timeout:.0f} s") from None
+        raise
+    return output
+
+
+def require_success(process: subprocess.Popen[str], errors: IO[str]) -> None:
+    """See that a process that has ended did well.
+
+    Raises:
+        RunError: It did not; with the last line of ``errors``, to which it wrote.
+    """
+    if process.returncode:
+        errors.seek(0)
+        raise RunError(_last_line(errors.read()) or f"exit {process.returncode}")
 
 
 @contextmanager

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import tempfile
@@ -16,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import rasterio
-from common import RunError, say
+from common import await_output, require_success, say
 
 CORES = 2
 """That every way is given."""
@@ -145,16 +144,6 @@ def _run(command: Sequence[str], cache: Path, timeout: float) -> str:
             command, stdout=subprocess.PIPE, stderr=errors, text=True, start_new_session=True, env=environment,
             preexec_fn=lambda: os.sched_setaffinity(0, cores),  # noqa: PLW1509 - there are no threads here
         )  # fmt: skip
-        try:
-            output, _ = process.communicate(timeout=timeout)
-        except BaseException as error:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.communicate()
-            if isinstance(error, subprocess.TimeoutExpired):
-                raise RunError(f"not done after {timeout:.0f} s") from None
-            raise
-        if process.returncode:
-            errors.seek(0)
-            lines = [line.strip() for line in errors.read().splitlines() if line.strip()]
-            raise RunError(lines[-1][:300] if lines else f"exit {process.returncode}")
+        output = await_output(process, timeout)
+        require_success(process, errors)
     return output

@@ -5,19 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 from uuid import uuid4
 
 import numpy as np
 import numpy.typing as npt
 
-from geoseg.choices import Augmentation, Backend, Precision
 from geoseg.errors import ParameterError
 from geoseg.inference.job import Job, find_models, plan_job
 from geoseg.inference.outputs import Outputs
-from geoseg.inference.settings import Settings
+from geoseg.inference.settings import MapChoices, Settings
 from geoseg.rasters import resampled
-from geoseg.tiling import Blend, Window
+from geoseg.tiling import Window
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -31,24 +30,8 @@ REMEDY = "pip install 'geoseg[xarray]'"
 _NOWHERE = Outputs(Path("landcover.tif"), None, Path("landcover.tif.parts"))
 
 
-class ArrayChoices(TypedDict, total=False):
+class ArrayChoices(MapChoices, total=False):
     """The keyword arguments of :func:`predict_array`, as :class:`~geoseg.inference.Settings` describes them."""
-
-    tile_size: int | None
-    overlap: int | None
-    blend: Blend
-    batch: int | None
-    backend: Backend
-    precision: Precision
-    device: str
-    tta: Augmentation
-    scales: Sequence[float]
-    confidence: bool
-    probabilities: bool
-    uncertainty: str | None
-    refine: str | None
-    value_range: tuple[float, float] | None
-    gsd: float | Literal["native", "auto"]
 
 
 def predict_array(

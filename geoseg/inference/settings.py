@@ -16,10 +16,9 @@ from geoseg.tiling import Blend
 _MC = re.compile(r"mc=([1-9]\d*)")
 
 
-class Choices(TypedDict, total=False):
-    """The keyword arguments of :func:`geoseg.predict`, as :class:`Settings` describes them."""
+class MapChoices(TypedDict, total=False):
+    """Keyword arguments that say how a scene is mapped, wherever it comes from; :class:`Settings` describes them."""
 
-    bands: Sequence[int] | None
     tile_size: int | None
     overlap: int | None
     blend: Blend
@@ -27,7 +26,6 @@ class Choices(TypedDict, total=False):
     backend: Backend
     precision: Precision
     device: str
-    check_precision: bool
     tta: Augmentation
     scales: Sequence[float]
     confidence: bool
@@ -36,6 +34,13 @@ class Choices(TypedDict, total=False):
     refine: str | None
     value_range: tuple[float, float] | None
     gsd: float | Literal["native", "auto"]
+
+
+class Choices(MapChoices, total=False):
+    """The keyword arguments of :func:`geoseg.predict`, as :class:`Settings` describes them."""
+
+    bands: Sequence[int] | None
+    check_precision: bool
     aoi: str | Path | None
     bbox: tuple[float, float, float, float] | None
     bbox_crs: str | None
