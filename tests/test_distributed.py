@@ -9,49 +9,21 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-import rasterio
 from distributed import Client
-from scenes import FakePredictor, SmoothNetwork, replace_network, write_scene, write_spec
+from distributing import OVERLAP, TILE, run, same, small_job
+from scenes import FakePredictor, SmoothNetwork, replace_network, write_scene
 
 from geoseg.distributed import Cluster
 from geoseg.errors import ClusterError, CorruptRasterError, ModelError, ParameterError, UnfinishedError
-from geoseg.inference import clustered, network, predict, predict_scenes, steps
+from geoseg.inference import clustered, network, predict_scenes, steps
 from geoseg.rasters.reading import FileScene
-
-TILE, OVERLAP = 16, 6
 
 
 @pytest.fixture
 def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path, Path]:
-    """Scene, model and folder."""
-    monkeypatch.setattr(steps, "STEP_PIXELS", 1)
+    """Scene, model and folder; the scene is cut into panels too."""
     monkeypatch.setattr(steps, "PANEL_BYTES", 4 * 7 * TILE * 40)
-    replace_network(monkeypatch, SmoothNetwork())
-    values = np.random.default_rng(1).integers(0, 8, (90, 70)).astype(np.uint8)
-    values[30:60, 20:50] = 0
-    scene = write_scene(tmp_path / "s.tif", values, nodata=0)
-    return scene, write_spec(tmp_path / "m.safetensors"), tmp_path
-
-
-def run(job: tuple[Path, Path, Path], name: str, **options: Any) -> Path:
-    scene, model, folder = job
-    options = {"tile_size": TILE, "overlap": OVERLAP, "confidence": True} | options
-    return predict(scene, model, folder / name, **options).labels
-
-
-def content(labels: Path) -> tuple[list[npt.NDArray[Any]], str]:
-    """Pixels of both rasters, and the seams."""
-    pixels = []
-    for path in (labels, labels.with_name(f"{labels.stem.removesuffix('_landcover')}_confidence.tif")):
-        with rasterio.open(path) as file:
-            pixels.append(file.read())
-            seams = file.tags()["GEOSEG_SEAMS"]
-    return pixels, seams
-
-
-def same(first: Path, second: Path) -> bool:
-    (ours, seams), (theirs, other) = content(first), content(second)
-    return seams == other and all(np.array_equal(a, b) for a, b in zip(ours, theirs, strict=True))
+    return small_job(tmp_path, monkeypatch)
 
 
 @pytest.mark.parametrize("region_parts", [None, 1, 2, 100])

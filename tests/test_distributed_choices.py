@@ -6,34 +6,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
-import rasterio
 from distributed import Client
+from distributing import OVERLAP, TILE, content
 from scenes import SmoothNetwork, replace_network, write_scene, write_spec
 from test_context import make_model
 
 from geoseg.inference import predict, steps
 from geoseg.refinement import strips
 
-TILE, OVERLAP = 16, 6
 REFINE = "crf,iterations=2,radius=3,appearance=2,colour=1.5,smoothness=1.5,appearance_weight=3,smoothness_weight=1"
 # Parts of a region, and columns of a panel.
 REGIONS = pytest.mark.parametrize(("region_parts", "panel"), [(1, 1000), (2, 24)])
 
 
-def pixels(labels: Path) -> tuple[list[npt.NDArray[Any]], str]:
-    """Labels and confidence, and the seams."""
-    found = []
-    for path in (labels, labels.with_name(f"{labels.stem}_confidence.tif")):
-        with rasterio.open(path) as file:
-            found.append(file.read())
-            seams = file.tags()["GEOSEG_SEAMS"]
-    return found, seams
-
-
 def assert_same(first: Path, second: Path) -> None:
-    (ours, seams), (theirs, other) = pixels(first), pixels(second)
+    (ours, seams), (theirs, other) = content(first), content(second)
     for one, two in zip(ours, theirs, strict=True):
         np.testing.assert_array_equal(one, two)
     assert seams == other
@@ -63,7 +51,7 @@ def test_refined_pixels_are_those_of_the_local_run(
         scene, model, tmp_path / "there.tif", refine=REFINE, client=client, region_parts=region_parts, **options
     )
     assert_same(local.labels, there.labels)
-    assert (pixels(plain.labels)[0][0] != pixels(local.labels)[0][0]).mean() > 0.05
+    assert (content(plain.labels)[0][0] != content(local.labels)[0][0]).mean() > 0.05
 
 
 @REGIONS

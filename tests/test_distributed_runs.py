@@ -8,17 +8,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-import rasterio
-import torch
+from distributing import REAL_CHOICES, real_job, same
 from machines import find_way, run_there
 from own_networks import one_thread  # noqa: F401 - as each worker has: the sums of torch depend on it
-from scenes import write_scene, write_spec
 
-from geoseg.config import ModelSpec
 from geoseg.inference import predict, steps
-from geoseg.models import create_model, read_spec, save_model
 
 pytestmark = [
     pytest.mark.slow,
@@ -28,9 +23,6 @@ pytestmark = [
 ]
 
 ENVIRONMENT = {"DASK_LOGGING__DISTRIBUTED": "critical", "OMP_NUM_THREADS": "1"}
-CHOICES: dict[str, Any] = {
-    "tile_size": 64, "overlap": 16, "confidence": True, "backend": "torch", "precision": "fp32", "device": "cpu",
-}  # fmt: skip
 
 
 @pytest.fixture
@@ -39,34 +31,11 @@ def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
     monkeypatch.setattr(steps, "STEP_PIXELS", 1)  # the client plans the parts
     for name, value in ENVIRONMENT.items():
         monkeypatch.setenv(name, value)
-    values = np.random.default_rng(2).integers(0, 256, (3, 2000, 260)).astype(np.uint8)
-    values[:, 500:700, 40:150] = 0
-    fields: dict[str, Any] = {
-        "bands": ("red", "green", "blue"), "mean": (99.0,) * 3, "std": (50.0,) * 3, "value_range": (0.0, 255.0),
-        "architecture": "unet", "tile_size": 64, "stride_multiple": 16, "options": {"width": 8},
-    }  # fmt: skip
-    spec: ModelSpec = read_spec(write_spec(tmp_path / "spec.safetensors", **fields))
-    torch.manual_seed(0)
-    network = create_model("unet", bands=3, classes=7, width=8)
-    save_model(tmp_path / "m.safetensors", network, spec)
-    return write_scene(tmp_path / "s.tif", values, nodata=0), tmp_path / "m.safetensors"
+    return real_job(tmp_path, (2000, 260), (slice(500, 700), slice(40, 150)))
 
 
 def run(job: tuple[Path, Path], name: str, **options: Any) -> Path:
-    return predict(*job, job[0].with_name(name), **CHOICES, **options).labels
-
-
-def same(first: Path, second: Path) -> bool:
-    for suffix in (".tif", "_confidence.tif"):
-        with (
-            rasterio.open(first.with_name(first.stem + suffix)) as ours,
-            rasterio.open(second.with_name(second.stem + suffix)) as theirs,
-        ):
-            if not np.array_equal(ours.read(), theirs.read()) or (
-                ours.tags()["GEOSEG_SEAMS"] != theirs.tags()["GEOSEG_SEAMS"]
-            ):
-                return False
-    return True
+    return predict(*job, job[0].with_name(name), **REAL_CHOICES, **options).labels
 
 
 def _quietly(command: list[str]) -> subprocess.Popen[bytes]:
@@ -79,7 +48,7 @@ def test_the_pixels_of_workers_of_this_machine_are_those_of_one_process(job: tup
 
 def test_a_killed_client_is_followed_by_another_that_goes_on(job: tuple[Path, Path]) -> None:
     output = job[0].with_name("there.tif")
-    options = [f"--{name.replace('_', '-')}={value}" for name, value in CHOICES.items() if name != "confidence"]
+    options = [f"--{name.replace('_', '-')}={value}" for name, value in REAL_CHOICES.items() if name != "confidence"]
     client = _quietly([
         sys.executable, "-c",
         "from geoseg.inference import steps; steps.STEP_PIXELS = 1; from geoseg.cli import main; main()",
@@ -117,7 +86,7 @@ def test_workers_with_addresses_of_their_own_may_die_and_be_cut_off(
         {
             "lose": lose,
             "files": [*map(str, job), str(job[0].with_name(f"{lose}.tif"))],
-            "choices": {**CHOICES, "region_parts": 2, "task_timeout": seconds},
+            "choices": {**REAL_CHOICES, "region_parts": 2, "task_timeout": seconds},
         }
         for lose, seconds in ((None, None), ("kill", None), ("cut", 25))
     ]

@@ -10,23 +10,18 @@ from typing import Any
 import fsspec
 import numpy as np
 import pytest
-import rasterio
-import torch
 from distributed import Client
+from distributing import OVERLAP, REAL_CHOICES, TILE, real_job, run, same, small_job
 from object_stores import BUCKET, objects, put, server  # noqa: F401 - a fixture
 from own_networks import one_thread  # noqa: F401 - as each worker has: the sums of torch depend on it
-from scenes import SmoothNetwork, replace_network, write_scene, write_spec
+from scenes import write_scene
 from typer.testing import CliRunner
 
 from geoseg import teamwork
 from geoseg.cli.app import app
-from geoseg.config import ModelSpec
 from geoseg.errors import ClusterError, OutputError, OutputExistsError, ParameterError, StoreError
 from geoseg.inference import predict, predict_scenes, steps
-from geoseg.models import create_model, read_spec, save_model
 from geoseg.parts import objects as store_objects
-
-TILE, OVERLAP = 16, 6
 
 
 @pytest.fixture
@@ -40,33 +35,7 @@ def place(tmp_path: Path) -> Iterator[str]:
 @pytest.fixture
 def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path, Path]:
     """Scene, model and folder."""
-    monkeypatch.setattr(steps, "STEP_PIXELS", 1)
-    replace_network(monkeypatch, SmoothNetwork())
-    values = np.random.default_rng(1).integers(0, 8, (90, 70)).astype(np.uint8)
-    values[30:60, 20:50] = 0
-    scene = write_scene(tmp_path / "s.tif", values, nodata=0)
-    return scene, write_spec(tmp_path / "m.safetensors"), tmp_path
-
-
-def run(job: tuple[Path, Path, Path], name: str, **options: Any) -> Path:
-    scene, model, folder = job
-    options = {"tile_size": TILE, "overlap": OVERLAP, "confidence": True} | options
-    return predict(scene, model, folder / name, **options).labels
-
-
-def beside(labels: Path) -> Path:
-    """The confidence raster of a map."""
-    return labels.with_name(f"{labels.stem.removesuffix('_landcover')}_confidence.tif")
-
-
-def same(first: Path, second: Path) -> bool:
-    for one, other in ((first, second), (beside(first), beside(second))):
-        with rasterio.open(one) as ours, rasterio.open(other) as theirs:
-            if not np.array_equal(ours.read(), theirs.read()) or (
-                ours.tags()["GEOSEG_SEAMS"] != theirs.tags()["GEOSEG_SEAMS"]
-            ):
-                return False
-    return True
+    return small_job(tmp_path, monkeypatch)
 
 
 def stopping(done: int, total: int) -> None:
@@ -188,46 +157,33 @@ def test_the_command_line(job: tuple[Path, Path, Path], place: str) -> None:
 
 # A real server, and workers of their own
 
-CHOICES: dict[str, Any] = {
-    "tile_size": 64, "overlap": 16, "confidence": True, "backend": "torch", "precision": "fp32", "device": "cpu",
-}  # fmt: skip
-
 
 @pytest.fixture
-def real_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
+def job_for_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
     """A scene of many parts, and a real network."""
     monkeypatch.setattr(steps, "STEP_PIXELS", 1)  # the client plans the parts
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.setenv("DASK_LOGGING__DISTRIBUTED", "critical")
-    values = np.random.default_rng(2).integers(0, 256, (3, 500, 200)).astype(np.uint8)
-    values[:, 200:300, 40:150] = 0
-    fields: dict[str, Any] = {
-        "bands": ("red", "green", "blue"), "mean": (99.0,) * 3, "std": (50.0,) * 3, "value_range": (0.0, 255.0),
-        "architecture": "unet", "tile_size": 64, "stride_multiple": 16, "options": {"width": 8},
-    }  # fmt: skip
-    spec: ModelSpec = read_spec(write_spec(tmp_path / "spec.safetensors", **fields))
-    torch.manual_seed(0)
-    save_model(tmp_path / "m.safetensors", create_model("unet", bands=3, classes=7, width=8), spec)
-    return write_scene(tmp_path / "s.tif", values, nodata=0), tmp_path / "m.safetensors"
+    return real_job(tmp_path, (500, 200), (slice(200, 300), slice(40, 150)))
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("server")
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # Dask leaves sockets of its own open
 def test_scene_and_parts_in_a_bucket_and_workers_that_see_nothing_else_of_the_client(
-    real_job: tuple[Path, Path], tmp_path: Path
+    job_for_others: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    scene, model = real_job
-    local = predict(scene, model, tmp_path / "local.tif", **CHOICES).labels
+    scene, model = job_for_others
+    local = predict(scene, model, tmp_path / "local.tif", **REAL_CHOICES).labels
     prefix = f"{BUCKET}/{tmp_path.name}"
     put(f"s3://{prefix}/s.tif", scene.read_bytes())
     scene.unlink()
     where: dict[str, Any] = {"parts_folder": f"s3://{prefix}/parts", "workers": 2, "region_parts": 2}
     here = {"parts_folder": where["parts_folder"]}
     with pytest.raises(KeyboardInterrupt):
-        predict(f"/vsis3/{prefix}/s.tif", model, tmp_path / "there.tif", progress=stopping, **CHOICES, **here)
+        predict(f"/vsis3/{prefix}/s.tif", model, tmp_path / "there.tif", progress=stopping, **REAL_CHOICES, **here)
     assert [name for name in objects(f"s3://{prefix}/parts/there.tif.parts") if name.endswith(".tif")]
-    there = predict(f"/vsis3/{prefix}/s.tif", model, tmp_path / "there.tif", **CHOICES, **where)
+    there = predict(f"/vsis3/{prefix}/s.tif", model, tmp_path / "there.tif", **REAL_CHOICES, **where)
     assert there.resumed > 0
     assert same(local, there.labels)
     assert list(objects(f"s3://{prefix}")) == ["s.tif"]
