@@ -15,6 +15,7 @@ from geoseg.errors import ParameterError
 from geoseg.inference.job import Job, find_models, plan_job
 from geoseg.inference.outputs import Outputs
 from geoseg.inference.settings import MapChoices, Settings
+from geoseg.parts import PartsPlace
 from geoseg.rasters import resampled
 from geoseg.tiling import Window
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 REMEDY = "pip install 'geoseg[xarray]'"
 
 # The places of files that a job names, and that nobody looks at here.
-_NOWHERE = Outputs(Path("landcover.tif"), None, Path("landcover.tif.parts"))
+_NOWHERE = Outputs(Path("landcover.tif"), None, PartsPlace(Path("landcover.tif.parts")))
 
 
 class ArrayChoices(MapChoices, total=False):

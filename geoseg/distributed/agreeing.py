@@ -30,7 +30,7 @@ def comparable(fingerprint: Fingerprint, loose: Collection[str]) -> dict[str, ob
     return {name: value for name, value in fingerprint.items() if name not in loose}
 
 
-def everywhere(name: str | Path) -> str:
+def whole_name(name: str | Path) -> str:
     """A name that means the same in another folder: local files by their whole path."""
     text, bar, layer = str(name).partition("|")
     path = Path(text)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from geoseg.distributed import Duty, MisfitError, Place, Tell, Wanted
-from geoseg.distributed.agreeing import comparable, digest, everywhere
+from geoseg.distributed.agreeing import comparable, digest, whole_name
 from geoseg.inference.computing import changed_labels, compute_steps
 from geoseg.inference.estimating import require_job_memory
 from geoseg.inference.job import Job, find_models, open_job
@@ -57,12 +57,12 @@ class Order:
         """From a job that was opened from ``scenes``."""
         aoi, parts = job.settings.aoi, job.settings.parts_folder
         return cls(
-            tuple(everywhere(scene) for scene in scenes),
+            tuple(whole_name(scene) for scene in scenes),
             tuple((str(model.path.absolute()), model.sha256) for model in job.models),
             str(job.outputs.labels.absolute()),
             replace(
                 job.settings,
-                aoi=None if aoi is None else everywhere(aoi),
+                aoi=None if aoi is None else whole_name(aoi),
                 parts_folder=str(Path(parts).absolute()) if parts is not None and not is_url(parts) else parts,
             ),
         )
@@ -80,7 +80,7 @@ class Order:
                 )
         with open_job(self.scenes, models, self.output, self.settings) as job:
             require_job_memory(job)
-            look_at_parts(job.outputs.parts_place)
+            look_at_parts(job.outputs.parts.shared)
             yield _Worker(job, place.keep("networks", Networks, Networks.close)).do
 
 
@@ -114,7 +114,7 @@ class _Worker:
         def make(run: Run) -> None:
             compute_steps(self._job, self._predictor, run, task.steps, lambda _: None, watch, whole=False)
 
-        made = make_parts(self._job.outputs.parts_place, task, tell, wanted, make, noted=True)
+        made = make_parts(self._job.outputs.parts.shared, task, tell, wanted, make, noted=True)
         return made | {"seconds": watch.seconds}
 
 

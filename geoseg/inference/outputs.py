@@ -11,10 +11,8 @@ from geoseg.blending.stored import Stored
 from geoseg.errors import ParameterError
 from geoseg.inference.settings import Settings
 from geoseg.legend import Legend
-from geoseg.parts import inside, was_url
+from geoseg.parts import PartsPlace, was_url
 from geoseg.rasters import CONFIDENCE_SUFFIX, LABELS_SUFFIX
-
-PARTS_SUFFIX = ".parts"
 
 ATTENTION_SUFFIX = "_attention"
 
@@ -29,24 +27,17 @@ class Outputs:
     Attributes:
         labels: The class raster.
         confidence: The confidence raster, if it is wanted.
-        parts: Folder of what is finished while the job runs.
-        elsewhere: Where the parts are, a path or a URL, if not in ``parts``.
+        parts: Where that is kept which is finished while the job runs.
     """
 
     labels: Path
     confidence: Path | None
-    parts: Path
-    elsewhere: str | None = None
+    parts: PartsPlace
 
     @property
     def rasters(self) -> tuple[Path, ...]:
         """What is there in the end."""
         return (self.labels,) if self.confidence is None else (self.labels, self.confidence)
-
-    @property
-    def parts_place(self) -> str:
-        """Where the parts are; the same for all who make them."""
-        return str(self.parts.absolute()) if self.elsewhere is None else self.elsewhere
 
 
 def plan_outputs(scenes: Sequence[str | Path], output: str | Path | None, settings: Settings) -> Outputs:
@@ -84,13 +75,8 @@ def plan_outputs(scenes: Sequence[str | Path], output: str | Path | None, settin
             f"the name of output {labels} is too long by {len(longest) - _NAME_BYTES} bytes for the files beside it; "
             "give a shorter one with --output"
         )
-    parts = labels.with_name(labels.name + PARTS_SUFFIX)
-    return Outputs(
-        labels,
-        confidence if settings.wants_confidence else None,
-        parts,
-        None if settings.parts_folder is None else inside(settings.parts_folder, parts.name),
-    )
+    parts = PartsPlace.beside(labels, settings.parts_folder)
+    return Outputs(labels, confidence if settings.wants_confidence else None, parts)
 
 
 def is_output(path: Path) -> bool:

@@ -17,11 +17,10 @@ from geoseg.inference.computing import Computing, Here, NetworkFacts
 from geoseg.inference.estimating import Estimate, estimate_cost, require_job_memory
 from geoseg.inference.job import Job, ModelFile, find_models, open_job
 from geoseg.inference.network import Networks
-from geoseg.inference.outputs import Outputs
 from geoseg.inference.seams import SeamCounts
 from geoseg.inference.settings import Choices, Settings
 from geoseg.inference.work import Work
-from geoseg.parts import is_begun, open_run
+from geoseg.parts import open_run
 from geoseg.teamwork import interruptible
 from geoseg.tiling import Progress
 
@@ -142,13 +141,13 @@ def predict_with(
 ) -> Prediction:
     """:func:`predict` where other scenes are computed too; ``carry_on`` raises where they all are to end."""
     with open_job(_files(scene), models, output, settings) as job:
-        if not resume or not _goes_on(job.outputs):  # before older parts go
+        if not resume or not job.outputs.parts.begun:  # before older parts go
             check_outputs(job, None, overwrite)
         network = computing.prepare(job, _files(scene))
         fingerprint = job.fingerprint(network.identity)
-        outputs = job.outputs
+        parts = job.outputs.parts
         with (
-            open_run(outputs.parts, fingerprint, job.planes, resume=resume, elsewhere=outputs.elsewhere) as run,
+            open_run(parts.folder, fingerprint, job.planes, resume=resume, elsewhere=parts.elsewhere) as run,
             interruptible(run, "finished parts"),
         ):
             check_outputs(job, run, overwrite)
@@ -179,11 +178,6 @@ def open_computing(cluster: Cluster, settings: Settings) -> Iterator[Computing]:
     else:
         with closing(Here()) as here:
             yield here
-
-
-def _goes_on(outputs: Outputs) -> bool:
-    """Whether there may be parts to go on with."""
-    return outputs.parts.exists() if outputs.elsewhere is None else is_begun(outputs.elsewhere)
 
 
 def _files(scene: Files) -> list[str | Path]:

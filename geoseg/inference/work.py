@@ -56,8 +56,8 @@ class Work:
             "%d tiles of %d px, overlap %d; about %.1f GiB of memory and %.0f MiB of disk",
             cost.wanted_tiles, self._job.grid.tile_size, self._job.grid.overlap, cost.memory / _GIB, cost.disk / _MIB,
         )  # fmt: skip
-        require_disk(self._job.outputs.parts, cost.disk)
-        elsewhere = self._job.outputs.elsewhere
+        require_disk(self._job.outputs.parts.folder, cost.disk)
+        elsewhere = self._job.outputs.parts.elsewhere
         if elsewhere is not None and not is_url(elsewhere):
             require_disk(Path(elsewhere), cost.disk)
         if self.resumed:

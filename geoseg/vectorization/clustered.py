@@ -16,7 +16,7 @@ from geoseg.distributed import Cluster, open_crew
 from geoseg.distributed.agreeing import comparable, digest, introductions, refuse_unlike
 from geoseg.distributed.failing import Tally
 from geoseg.errors import ParameterError
-from geoseg.parts import Run, is_begun, open_run, read_arrays
+from geoseg.parts import PartsPlace, Run, is_begun, open_run, read_arrays
 from geoseg.polygons.survey_bands import restrip
 from geoseg.teamwork import interruptible, take_parts
 from geoseg.tiling import Progress, Window
@@ -24,7 +24,7 @@ from geoseg.vectorization.job import Job
 from geoseg.vectorization.orders import LABELS, MIXABLE, Filtered, Introduction, Order, Region, neighbours
 from geoseg.vectorization.packing import unpack
 from geoseg.vectorization.passes import Passes
-from geoseg.vectorization.places import PartsPlace, parts_places
+from geoseg.vectorization.places import parts_places
 from geoseg.vectorization.tracing import TracedStrip
 
 if TYPE_CHECKING:  # Dask comes with it
@@ -75,7 +75,7 @@ def open_clustered(
         crew = stack.enter_context(open_crew(cluster))
         if crew.own:
             job.require_memory(cluster.workers or 1)
-        order = Order.of(job, raster, parts.everywhere, labels.everywhere)
+        order = Order.of(job, raster, parts.shared, labels.shared)
         post = stack.enter_context(crew.posted(order, lighter=_LIGHTER))
         fingerprint = job.fingerprint()
         agreed = _agree(crew, post, fingerprint)
@@ -100,13 +100,13 @@ def _open_labels(job: Job, place: PartsPlace, resume: bool) -> AbstractContextMa
 
 def _clear_labels(job: Job, place: PartsPlace, resume: bool) -> None:
     """Remove, or tell of, labels that an older run has filtered and that this one does not need."""
-    if not any(is_begun(where) for where in {str(place.folder), place.everywhere}):
+    if not any(is_begun(where) for where in {str(place.folder), place.shared}):
         return
     if resume:
         _log.warning(
             "%s holds labels that a run with --min-area or --fill-holes left, and this one does not use them; "
             "--no-resume (resume=False) removes them",
-            place.everywhere,
+            place.shared,
         )
     else:
         with _open_labels(job, place, resume):

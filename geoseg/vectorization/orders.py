@@ -11,7 +11,7 @@ from typing import Any
 
 from geoseg import teamwork
 from geoseg.distributed import Duty, MisfitError, Place, Tell, Wanted
-from geoseg.distributed.agreeing import comparable, digest, everywhere
+from geoseg.distributed.agreeing import comparable, digest, whole_name
 from geoseg.parts import Run, join_run, write_arrays
 from geoseg.processors import limit_cores
 from geoseg.tiling import Window
@@ -78,9 +78,9 @@ class Order:
     def of(cls, job: Job, raster: str | Path, parts: str, labels: str) -> Order:
         """From a job that was opened from ``raster``."""
         confidence = job.settings.confidence or named_beside(job.source, raster) if job.companion else None
-        found = None if confidence is None else everywhere(confidence)
+        found = None if confidence is None else whole_name(confidence)
         settings = replace(job.settings, legend=job.source.legend, confidence=found)
-        return cls(everywhere(raster), settings, parts, labels)
+        return cls(whole_name(raster), settings, parts, labels)
 
     @contextmanager
     def open(self, place: Place) -> Iterator[Duty]:

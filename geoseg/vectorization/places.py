@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from geoseg.errors import MissingFileError
-from geoseg.parts import inside, is_url
+from geoseg.parts import PartsPlace
+
+LABELS_PARTS_SUFFIX = ".labels.parts"
 
 
 def default_output(raster: str | Path) -> Path:
@@ -23,32 +24,10 @@ def default_output(raster: str | Path) -> Path:
     return Path(raster).with_suffix(".gpkg")
 
 
-@dataclass(frozen=True, slots=True)
-class PartsPlace:
-    """Where a run on a cluster keeps what is made.
-
-    Attributes:
-        folder: Beside the output.
-        elsewhere: Where parts are, a path or a URL, if not in ``folder``.
-    """
-
-    folder: Path
-    elsewhere: str | None
-
-    @property
-    def everywhere(self) -> str:
-        """Where parts are; the same for all who make them."""
-        return str(self.folder.absolute()) if self.elsewhere is None else self.elsewhere
-
-
-def parts_places(target: Path, parts_folder: str | Path | None) -> tuple[PartsPlace, PartsPlace]:
+def parts_places(output: Path, parts_folder: str | Path | None) -> tuple[PartsPlace, PartsPlace]:
     """Those of the traced strips of an output, and of its filtered labels.
 
     Raises:
         ParameterError: ``parts_folder`` has no name.
     """
-    if parts_folder is not None and not is_url(parts_folder):
-        parts_folder = Path(parts_folder).absolute()
-    strips, labels = (target.with_name(f"{target.name}{suffix}") for suffix in (".parts", ".labels.parts"))
-    elsewhere = [None if parts_folder is None else inside(parts_folder, folder.name) for folder in (strips, labels)]
-    return PartsPlace(strips, elsewhere[0]), PartsPlace(labels, elsewhere[1])
+    return PartsPlace.beside(output, parts_folder), PartsPlace.beside(output, parts_folder, LABELS_PARTS_SUFFIX)
