@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from geoseg.models.costs import describe_architecture, describe_architectures, macs_per_megapixel
     from geoseg.models.dropout import sample_dropout
     from geoseg.models.effective import effective_radius
+    from geoseg.models.probing import probed_radius
     from geoseg.models.reach import context, receptive_radius, surroundings
     from geoseg.models.registry import architectures, create_model, stride_multiple
     from geoseg.models.weights import load_model, save_model
@@ -29,6 +30,7 @@ __all__ = [
     "file_hash",
     "load_model",
     "macs_per_megapixel",
+    "probed_radius",
     "read_spec",
     "receptive_radius",
     "resolve_model",
@@ -46,6 +48,7 @@ _LAZY = {
     "describe_architectures": "costs",
     "effective_radius": "effective",
     "macs_per_megapixel": "costs",
+    "probed_radius": "probing",
     "receptive_radius": "reach",
     "sample_dropout": "dropout",
     "stride_multiple": "registry",

@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from geoseg.models.reach import OwnNetwork, receptive_radius
 from geoseg.models.registry import architectures, create_model, stride_multiple
-from geoseg.models.table import EFFECTIVE_RADII, PAPERS, PURPOSES, Architecture
+from geoseg.models.table import EFFECTIVE_RADII, PAPERS, PURPOSES, RECEPTIVE_RADII, Architecture
 
 # A common kind of task; both hardly matter to the figures.
 _BANDS, _CLASSES = 3, 8
@@ -44,7 +44,8 @@ def describe_architecture(name: str) -> Architecture:
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         stride_multiple=stride_multiple(model),
         macs_per_megapixel=macs_per_megapixel(model, _BANDS),
-        receptive_radius=receptive_radius(model) if isinstance(model, OwnNetwork) else None,
+        receptive_radius=receptive_radius(model) if isinstance(model, OwnNetwork) else RECEPTIVE_RADII.get(name),
+        sees_whole_tile=name in RECEPTIVE_RADII and RECEPTIVE_RADII[name] is None,
         effective_radius=EFFECTIVE_RADII.get(name),
         encoder=None if library is None else _encoder(library),
         purpose=PURPOSES.get(name) or _first_sentence(type(model)),

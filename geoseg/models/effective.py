@@ -49,7 +49,7 @@ def effective_radius(model: nn.Module, bands: int, *, side: int = SIDE, samples:
     eaten, multiple = context(network), stride_multiple(network)
     shape = (1, bands, *2 * (-(-side // multiple) * multiple + 2 * eaten,))
     if _is_new(network):
-        _see(network, torch.randn(2, *shape[1:], generator=generator))
+        see_noise(network, torch.randn(2, *shape[1:], generator=generator))
     energy = np.zeros(side // 2 + 1)
     for _ in range(samples):
         image = torch.randn(shape, generator=generator).requires_grad_()
@@ -78,7 +78,7 @@ def _is_new(network: nn.Module) -> bool:
     return bool(seen) and not any(count is not None and int(count) for count in seen)
 
 
-def _see(network: nn.Module, images: torch.Tensor) -> None:
+def see_noise(network: nn.Module, images: torch.Tensor) -> None:
     """Give batch normalisation the statistics of these images."""
     norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
     for norm in norms:

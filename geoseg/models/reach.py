@@ -85,7 +85,7 @@ def receptive_radius(model: nn.Module) -> int:
     """
     if not isinstance(model, OwnNetwork):
         raise ModelError(
-            f"{type(model).__name__} is not one of geoseg's own networks: its receptive field is not known"
+            f"{type(model).__name__} is not one of geoseg's own networks: probed_radius() tries how far it looks"
         )
     radius = 0
     for place in range(model.phases):
