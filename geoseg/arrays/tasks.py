@@ -27,6 +27,7 @@ from geoseg.inference.network import Networks, network_key
 from geoseg.inference.pipeline import STAGES, FinishedRows
 from geoseg.inference.scaling import nearest
 from geoseg.inference.storing import Storing, clear, no_data
+from geoseg.memory import keep_freed_memory
 from geoseg.models import file_hash
 from geoseg.processors import cores, limit_cores
 from geoseg.rasters import resampled
@@ -180,6 +181,7 @@ def _settle() -> None:
         from geoseg.predictors.machine import use_threads
 
         limit_cores(worker.state.nthreads)
+        keep_freed_memory()
         use_threads(cores())
 
 

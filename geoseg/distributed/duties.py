@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
 from geoseg.errors import GeosegError
+from geoseg.memory import keep_freed_memory
+from geoseg.processors import limit_cores
 
 T = TypeVar("T")
 
@@ -47,6 +50,13 @@ class Place:
             made = self._kept[name] = make()
             self._stack.callback(close, made)
         return self._kept[name]  # type: ignore[return-value]
+
+    def settle(self) -> None:
+        """Take the cores that a worker is given, and say in the client's log alone what is to be said."""
+        if self.alone:
+            limit_cores(self.threads)
+            keep_freed_memory()
+            logging.getLogger("geoseg").setLevel(logging.ERROR)
 
     def close(self) -> None:
         """Give back what was kept."""

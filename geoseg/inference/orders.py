@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -18,7 +17,7 @@ from geoseg.inference.network import Networks
 from geoseg.inference.pipeline import STAGES
 from geoseg.inference.settings import Settings
 from geoseg.parts import Run, is_url
-from geoseg.processors import cores, limit_cores
+from geoseg.processors import cores
 from geoseg.teamwork import Region, look_at_parts, make_parts
 from geoseg.threads import Stopwatch
 
@@ -119,11 +118,8 @@ class _Worker:
 
 
 def _settle(place: Place) -> None:
-    """Take the threads that a worker is given, and say in the client's log alone what is to be said."""
-    if not place.alone:
-        return
-    from geoseg.predictors.machine import use_threads
+    place.settle()
+    if place.alone:
+        from geoseg.predictors.machine import use_threads
 
-    limit_cores(place.threads)
-    use_threads(cores())
-    logging.getLogger("geoseg").setLevel(logging.ERROR)
+        use_threads(cores())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -13,7 +12,6 @@ from geoseg import teamwork
 from geoseg.distributed import Duty, MisfitError, Place, Tell, Wanted
 from geoseg.distributed.agreeing import comparable, digest, whole_name
 from geoseg.parts import Run, join_run, write_arrays
-from geoseg.processors import limit_cores
 from geoseg.tiling import Window
 from geoseg.vectorization.companions import named_beside
 from geoseg.vectorization.job import Job, open_job
@@ -85,9 +83,7 @@ class Order:
     @contextmanager
     def open(self, place: Place) -> Iterator[Duty]:
         """Open the rasters; see :class:`~geoseg.distributed.Opening`."""
-        if place.alone:
-            limit_cores(place.threads)
-            logging.getLogger("geoseg").setLevel(logging.ERROR)  # the client says what is to be said
+        place.settle()
         settings = replace(self.settings, threads=self.settings.threads or place.threads)
         with open_job(self.raster, settings) as job:
             job.require_memory()
