@@ -32,7 +32,7 @@ from scaling.plans import count
 from scaling.speed import CORES, WAYS, between, cores_here, in_turns, predict
 from scenes import make_network, make_scene
 
-BACKENDS = {name: ("local", "2 workers", "1 worker") for name in ("openvino", "torch")}
+BACKENDS = dict.fromkeys(("openvino", "torch"), ("local", "2 workers", "1 worker"))
 PLANNED = ((10_980, 10_980), (20_000, 20_000), (50_000, 50_000), (100_000, 100_000), (300_000, 300_000))
 WORKERS = (1, 2, 8, 32, 128, 1000)
 LOADS = ((100, 1, 8), (1000, 1, 8), (10_000, 1, 8), (10_000, 20, 8), (1000, 1, 100))
