@@ -45,7 +45,7 @@ def describe_architecture(name: str) -> Architecture:
         stride_multiple=stride_multiple(model),
         macs_per_megapixel=macs_per_megapixel(model, _BANDS),
         receptive_radius=receptive_radius(model) if isinstance(model, OwnNetwork) else RECEPTIVE_RADII.get(name),
-        sees_whole_tile=name in RECEPTIVE_RADII and RECEPTIVE_RADII[name] is None,
+        depends_on_tile=name in RECEPTIVE_RADII and RECEPTIVE_RADII[name] is None,
         effective_radius=EFFECTIVE_RADII.get(name),
         encoder=None if library is None else _encoder(library),
         purpose=PURPOSES.get(name) or _first_sentence(type(model)),

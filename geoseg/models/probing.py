@@ -6,6 +6,7 @@ The gradient of an output pixel is zero where nothing can change it; see :mod:`g
 from __future__ import annotations
 
 import copy
+import math
 from typing import Any
 
 import torch
@@ -14,7 +15,7 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from geoseg.models.effective import see_noise
-from geoseg.models.reach import context
+from geoseg.models.reach import OwnNetwork, context
 from geoseg.models.registry import stride_multiple
 
 HEIGHTS = (1024, 2048, 4096)
@@ -23,7 +24,10 @@ HEIGHTS = (1024, 2048, 4096)
 WIDTH = 64
 
 _PHASES = 32
-"""No encoder strides farther, so that rows this far apart see their surroundings alike."""
+"""Rows this far apart see their surroundings alike in SMP's networks; own ones say it themselves."""
+
+# Of the logits' spread: what remains of the order of sums in float64 is a millionth of it.
+_SAME = 1e-9
 
 
 def probed_radius(
@@ -31,44 +35,70 @@ def probed_radius(
 ) -> int | None:
     """The distance in pixels, along columns, beyond which no input pixel can change an output pixel.
 
-    Exactly: images are Gaussian noise, weights are as they are, and what is derived, in float64, are the logits of a
-    row of the map, each times a random number. Rows of the image where that gradient is zero cannot change it. 32 rows
-    have a turn, for poolings let them see differently far. Maximum poolings take means and ReLU is smooth meanwhile:
-    they read the same pixels, and which of them win is no matter of chance. Where a network unpools by places, those
-    stay a matter of chance, and what is found is a lower bound.
+    Exactly: images are Gaussian noise, and what is derived, in float64, are the logits of a row of the map, each times
+    a random number. Rows of the image where that gradient is zero cannot change it. 32 rows have a turn, for poolings
+    let them see differently far. Then rows are added at both ends, beyond what they see: where this changes them, the
+    size of the tile counts, and there is no radius.
+
+    What is tried is a copy of which zeros are random numbers, for many networks begin with branches that are switched
+    off; its batch normalisation has the statistics of noise. Maximum poolings take means and ReLU is smooth: they read
+    the same pixels, and which of them win is no matter of chance. Where a network unpools by places, those stay a
+    matter of chance, and what is found is a lower bound.
 
     Args:
         model: A network of ``create_model``; left as it is.
         bands: Its input channels.
-        heights: Of the images that are tried, in turn.
-        width: Of all images.
+        heights: Of the images that are tried, in turn; rounded up to what the network takes.
+        width: Of all images, likewise.
         seed: Of all that is random.
 
     Returns:
-        The radius; None where a row sees the highest image from end to end, as networks do that pool or attend over the
-        whole of a tile.
+        The radius. None where a row in the middle of the highest image sees one of its ends, as all do in networks that
+        pool or attend over the whole of a tile; and where the size of the tile counts.
     """
     generator = torch.Generator().manual_seed(seed)
-    network = copy.deepcopy(model).cpu().eval().requires_grad_(False)
-    eaten, multiple = 2 * context(network), stride_multiple(network)
-    shape = (1, bands, heights[0] + eaten, -(-width // multiple) * multiple + eaten)
+    network = _without_zeros(copy.deepcopy(model).cpu().float().eval().requires_grad_(False), generator)
+    phases = _phases(network)
+    multiple, eaten = math.lcm(phases, stride_multiple(network)), 2 * context(network)
+    wide = _up(width, stride_multiple(network)) + eaten
     with _Smoothly():
-        see_noise(network, torch.randn(2, *shape[1:], generator=generator))
+        see_noise(network, _noise(2, bands, _up(heights[0], multiple) + eaten, wide, generator).float())
         network = network.double()
         for height in heights:
-            image = torch.randn(*shape[:2], height + eaten, shape[3], generator=generator, dtype=torch.float64)
-            radius = _seen_radius(network, image.requires_grad_(), generator)
+            image = _noise(1, bands, _up(height, multiple) + eaten, wide, generator)
+            radius = _seen_radius(network, image.requires_grad_(), phases, generator)
             if radius is not None:
-                return radius
+                same = _is_same_when_longer(network, image.detach(), phases, multiple, generator)
+                return radius if same else None
     return None
 
 
-def _seen_radius(network: nn.Module, image: torch.Tensor, generator: torch.Generator) -> int | None:
+def _phases(network: nn.Module) -> int:
+    return max(_PHASES, network.phases) if isinstance(network, OwnNetwork) else _PHASES
+
+
+def _up(side: int, multiple: int) -> int:
+    return -(-side // multiple) * multiple
+
+
+def _noise(count: int, bands: int, height: int, width: int, generator: torch.Generator) -> torch.Tensor:
+    return torch.randn(count, bands, height, width, generator=generator, dtype=torch.float64)
+
+
+def _without_zeros(network: nn.Module, generator: torch.Generator) -> nn.Module:
+    """With small random numbers for weights that are zero."""
+    for weights in network.parameters():
+        noise = torch.randn(weights.shape, generator=generator) / 10
+        weights.copy_(torch.where(weights == 0, noise, weights))
+    return network
+
+
+def _seen_radius(network: nn.Module, image: torch.Tensor, phases: int, generator: torch.Generator) -> int | None:
     """The largest of all phases; None where one of them sees an end of the image."""
     logits, eaten, radius = network(image), context(network), 0
     factors = torch.randn(logits[:, :, 0].shape, generator=generator, dtype=torch.float64)
-    middle = logits.shape[-2] // 2
-    for row in range(middle, middle + _PHASES):
+    middle = logits.shape[-2] // 2 // phases * phases
+    for row in range(middle, middle + phases):
         (gradient,) = torch.autograd.grad((logits[:, :, row] * factors).sum(), image, retain_graph=True)
         seen = gradient.abs().amax((0, 1, 3)).nonzero()
         first, last, centre = int(seen.min()), int(seen.max()), row + eaten
@@ -76,6 +106,20 @@ def _seen_radius(network: nn.Module, image: torch.Tensor, generator: torch.Gener
             return None
         radius = max(radius, centre - first, last - centre)
     return radius
+
+
+def _is_same_when_longer(
+    network: nn.Module, image: torch.Tensor, phases: int, more: int, generator: torch.Generator
+) -> bool:
+    """Whether the rows in the middle stay as they are when ``more`` rows come at both ends, which they do not see."""
+    ends = [_noise(1, image.shape[1], more, image.shape[-1], generator) for _ in range(2)]
+    with torch.inference_mode():
+        found = network(image)
+        longer = network(torch.cat([ends[0], image, ends[1]], dim=2))
+    middle = found.shape[-2] // 2 // phases * phases
+    rows, moved = slice(middle, middle + phases), slice(middle + more, middle + more + phases)
+    change = (found[:, :, rows] - longer[:, :, moved]).abs().max()
+    return bool(change <= _SAME * found.std())
 
 
 class _Smoothly(TorchFunctionMode):

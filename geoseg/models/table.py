@@ -16,8 +16,8 @@ class Architecture:
         stride_multiple: Sides of its input must be a multiple of this.
         macs_per_megapixel: Multiplications with addition that convolutions and matrix products take for 10⁶ pixels.
         receptive_radius: Pixels beyond which nothing can change an output pixel; None where it is not known, and where
-            it is the whole of a tile.
-        sees_whole_tile: Whether all of a tile can change an output pixel, whatever the tile's size.
+            there is none.
+        depends_on_tile: Whether all of a tile can change an output pixel, or its size can.
         effective_radius: Pixels that hold 95 % of what an output pixel hangs on, of a new network, as
             ``geoseg.models.effective_radius`` measures it; None where it has not been measured.
         encoder: The encoder that is taken where none is asked for; None where there is no choice.
@@ -30,7 +30,7 @@ class Architecture:
     stride_multiple: int
     macs_per_megapixel: int
     receptive_radius: int | None
-    sees_whole_tile: bool
+    depends_on_tile: bool
     effective_radius: int | None
     encoder: str | None
     purpose: str
@@ -112,20 +112,20 @@ RECEPTIVE_RADII: Mapping[str, int | None] = {
     "smp.manet": None,
     "smp.pan": None,
     "smp.pspnet": None,
-    "smp.segformer": 498,
+    "smp.segformer": None,
     "smp.unet": 543,
     "smp.unetplusplus": 543,
     "smp.upernet": None,
 }
-"""Theoretical radii of SMP's networks by name, None for the whole of a tile: what ``python benchmarks/radii.py
+"""Theoretical radii of SMP's networks by name, None where there is none: what ``python benchmarks/radii.py
 receptive`` printed. SMP may have others."""
 
 _HEAD = ("architecture", "parameters", "GMAC/Mpx", "multiple", "radius", "effective", "for", "paper")
 
 _LEGEND = (
     "multiple: sides of tiles are padded to a multiple of it. radius: pixels beyond which nothing can change a label, "
-    "in theory, or the whole tile; effective: those that hold 95 % of what it hangs on, measured on new networks up to "
-    "128 px; - where it is not known."
+    "in theory; tile where all of a tile can, or its size; effective: those that hold 95 % of what it hangs on, "
+    "measured on new networks up to 128 px; - where it is not known."
 )
 
 
@@ -151,7 +151,7 @@ def _cells(row: Architecture) -> tuple[str, ...]:
         f"{row.parameters / 1e6:.2f} M",
         f"{row.macs_per_megapixel / 1e9:.4g}",
         str(row.stride_multiple),
-        "tile" if row.sees_whole_tile else "-" if row.receptive_radius is None else str(row.receptive_radius),
+        "tile" if row.depends_on_tile else "-" if row.receptive_radius is None else str(row.receptive_radius),
         "-" if row.effective_radius is None else str(row.effective_radius),
         row.purpose,
         row.paper,
