@@ -26,7 +26,7 @@ WIDTH = 64
 _PHASES = 32
 """Rows this far apart see their surroundings alike in SMP's networks; own ones say it themselves."""
 
-# Of the logits' spread: what remains of the order of sums in float64 is a millionth of it.
+# As a share of the logits' spread. Sums in another order change float64 by a millionth of that.
 _SAME = 1e-9
 
 
@@ -65,11 +65,15 @@ def probed_radius(
         see_noise(network, _noise(2, bands, _up(heights[0], multiple) + eaten, wide, generator).float())
         network = network.double()
         for height in heights:
-            image = _noise(1, bands, _up(height, multiple) + eaten, wide, generator)
-            radius = _seen_radius(network, image.requires_grad_(), phases, generator)
+            image = _noise(1, bands, _up(height, multiple) + eaten, wide, generator).requires_grad_()
+            logits = network(image)
+            rows = _middle(logits, phases)
+            radius = _seen_radius(logits, image, rows, generator)
             if radius is not None:
-                same = _is_same_when_longer(network, image.detach(), phases, multiple, generator)
-                return radius if same else None
+                ends = _noise(2, bands, multiple, wide, generator)
+                with torch.inference_mode():
+                    longer = network(torch.cat([ends[:1], image, ends[1:]], dim=2))
+                return radius if _is_same(logits, longer[:, :, multiple:], rows) else None
     return None
 
 
@@ -93,12 +97,17 @@ def _without_zeros(network: nn.Module, generator: torch.Generator) -> nn.Module:
     return network
 
 
-def _seen_radius(network: nn.Module, image: torch.Tensor, phases: int, generator: torch.Generator) -> int | None:
-    """The largest of all phases; None where one of them sees an end of the image."""
-    logits, eaten, radius = network(image), context(network), 0
+def _middle(logits: torch.Tensor, phases: int) -> slice:
+    """Rows near the middle of a map, one for each phase."""
+    first = logits.shape[-2] // 2 // phases * phases
+    return slice(first, first + phases)
+
+
+def _seen_radius(logits: torch.Tensor, image: torch.Tensor, rows: slice, generator: torch.Generator) -> int | None:
+    """The largest of these rows; None where one of them sees an end of the image."""
+    eaten, radius = (image.shape[-2] - logits.shape[-2]) // 2, 0
     factors = torch.randn(logits[:, :, 0].shape, generator=generator, dtype=torch.float64)
-    middle = logits.shape[-2] // 2 // phases * phases
-    for row in range(middle, middle + phases):
+    for row in range(rows.start, rows.stop):
         (gradient,) = torch.autograd.grad((logits[:, :, row] * factors).sum(), image, retain_graph=True)
         seen = gradient.abs().amax((0, 1, 3)).nonzero()
         first, last, centre = int(seen.min()), int(seen.max()), row + eaten
@@ -108,18 +117,10 @@ def _seen_radius(network: nn.Module, image: torch.Tensor, phases: int, generator
     return radius
 
 
-def _is_same_when_longer(
-    network: nn.Module, image: torch.Tensor, phases: int, more: int, generator: torch.Generator
-) -> bool:
-    """Whether the rows in the middle stay as they are when ``more`` rows come at both ends, which they do not see."""
-    ends = [_noise(1, image.shape[1], more, image.shape[-1], generator) for _ in range(2)]
-    with torch.inference_mode():
-        found = network(image)
-        longer = network(torch.cat([ends[0], image, ends[1]], dim=2))
-    middle = found.shape[-2] // 2 // phases * phases
-    rows, moved = slice(middle, middle + phases), slice(middle + more, middle + more + phases)
-    change = (found[:, :, rows] - longer[:, :, moved]).abs().max()
-    return bool(change <= _SAME * found.std())
+def _is_same(logits: torch.Tensor, others: torch.Tensor, rows: slice) -> bool:
+    """Whether these rows are what they are in another map."""
+    change = (logits[:, :, rows] - others[:, :, rows]).abs().max()
+    return bool(change <= _SAME * logits.std())
 
 
 class _Smoothly(TorchFunctionMode):

@@ -100,7 +100,7 @@ def _open_labels(job: Job, place: PartsPlace, resume: bool) -> AbstractContextMa
 
 def _clear_labels(job: Job, place: PartsPlace, resume: bool) -> None:
     """Remove, or tell of, labels that an older run has filtered and that this one does not need."""
-    if not any(is_begun(where) for where in {str(place.folder), place.shared}):
+    if not any(is_begun(where) for where in {str(place.folder.absolute()), place.shared}):
         return
     if resume:
         _log.warning(
